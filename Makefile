@@ -1,0 +1,127 @@
+# From a folder of photos to a REST API on AWS Lambda. `make` alone lists the targets and the variables.
+ifeq ($(filter 4.3% 4.4% 4.5% 5%,$(MAKE_VERSION)),)
+$(error GNU Make 4.3 or newer is needed, this is $(MAKE_VERSION); on macOS: brew install make, then use gmake)
+endif
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+##@ Variables, set by `make NAME=value …` or in the environment
+## the photos: clothing (3,781 photos, 10 labels) or drawn (rendered, no download)
+DATASET ?= clothing
+## your own photos instead: a folder with <label>/ or {train,validation,test}/<label>/
+DATA ?=
+## folder searched for the archive of photos before it is downloaded
+DATA_MIRROR ?= ../shared/data
+## pre-trained network: efficientnet-lite0, -lite1, -lite2, inception_v3, any name of keras.applications
+BACKBONE ?= efficientnet-lite2
+## a local Keras weights file for BACKBONE instead of its download
+BACKBONE_WEIGHTS ?=
+## flags for scripts/train.py, such as "--epochs 0" (head only)
+TRAIN_FLAGS ?=
+## number format of model.tflite: int8, float16, float32
+QUANTIZE ?= int8
+## model to report on and predict with: your own if there is one, else the released one
+MODEL ?= $(firstword $(wildcard artifacts/model.tflite) artifacts/release/model.tflite)
+## what `make predict` looks at: photos, folders, URLs
+IMAGE ?=
+## interpreter to predict with: ai-edge-litert, tflite-runtime (Python 3.10 or 3.11 only)
+RUNTIME ?= ai-edge-litert
+## Python (3.10 or newer) that the virtual environments are made with
+PYTHON ?= python3
+
+INDEX := data/$(if $(DATA),own,$(DATASET))/index.csv
+BACKBONE_FILE := data/backbones/$(BACKBONE).keras
+REPORT := artifacts/report/report.html
+TRAIN := .venv/train/bin/python
+SERVE := .venv/$(RUNTIME)/bin/python
+
+# $(call track,FILE,VALUE): a rule for FILE, which holds VALUE and is stale when VALUE has changed. The comparison is
+# made while parsing, so that `make -n` and `make -q` tell the truth and unchanged flags rebuild nothing.
+define track
+$1: $(if $(call differ,$(file <$1),$2),FORCE)
+	@mkdir -p $$(@D)
+	@printf '%s\n' '$(subst ','\'',$2)' >$$@
+endef
+differ = $(if $(filter 1,$(words $(sort x$(subst $(space),_,$1) x$(subst $(space),_,$2)))),,differ)
+empty :=
+space := $(empty) $(empty)
+
+##@ Targets
+.PHONY: help data train convert model.tflite report predict test clean distclean FORCE
+## the photos and their index
+data: $(INDEX)
+## the Keras model, artifacts/model.keras
+train: artifacts/model.keras
+## the TensorFlow Lite model, artifacts/model.tflite
+convert: artifacts/model.tflite
+## all of the above: from nothing to artifacts/model.tflite
+model.tflite: artifacts/model.tflite
+## artifacts/report/report.html: accuracy, confusion, calibration, mistakes of MODEL
+report: $(REPORT)
+## label IMAGE with MODEL, which is taken as it is: make predict IMAGE=shirt.jpg
+predict: scripts/predict.py | .venv/$(RUNTIME)/.installed
+	@$(SERVE) $< --model $(MODEL) $(if $(IMAGE),,$(error IMAGE is empty: make predict IMAGE=shirt.jpg))$(IMAGE)
+## every test that this machine can run
+test: | .venv/train/.tests-installed
+	$(TRAIN) -m pytest tests
+
+# Environments: one to train and test, one per runtime with just what serving needs.
+.venv/train/.installed: requirements-train.txt
+	$(PYTHON) -m venv .venv/train
+	$(TRAIN) -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+.venv/train/.tests-installed: tests/requirements.txt | .venv/train/.installed
+	$(TRAIN) -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+.venv/ai-edge-litert/.installed: requirements-serve.txt
+.venv/tflite-runtime/.installed: lambda/requirements-tflite-runtime.txt
+.venv/ai-edge-litert/.installed .venv/tflite-runtime/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
+
+# Photos: each folder's index.csv is written last, so it stands for the folder.
+data/clothing/index.csv: scripts/download_data.py scripts/common.py | .venv/train/.installed
+	$(TRAIN) $< --mirror "$(DATA_MIRROR)" --output $@
+data/drawn/index.csv: scripts/draw_data.py scripts/common.py | .venv/train/.installed
+	$(TRAIN) $< --output $@
+data/own/index.csv: scripts/index_folder.py scripts/common.py lambda/preprocess.py data/.own | .venv/train/.installed
+	$(TRAIN) $< --input "$(DATA)" --output $@
+# What lies in DATA, as names, sizes and dates.
+$(eval $(call track,data/.own,$(DATA) $(if $(DATA),$(shell ls -lRL "$(DATA)" 2>&1 | cksum))))
+
+# Training and conversion.
+$(BACKBONE_FILE): scripts/fetch_backbone.py scripts/common.py data/backbones/.$(BACKBONE) | .venv/train/.installed
+	$(TRAIN) $< $(BACKBONE) $(if $(BACKBONE_WEIGHTS),--weights "$(BACKBONE_WEIGHTS)") --output $@
+$(eval $(call track,data/backbones/.$(BACKBONE),weights: $(BACKBONE_WEIGHTS)))
+artifacts/model.keras: scripts/train.py scripts/augment.py scripts/common.py lambda/preprocess.py \
+		$(INDEX) $(BACKBONE_FILE) artifacts/.train | .venv/train/.installed
+	$(TRAIN) $< --index $(INDEX) --backbone $(BACKBONE_FILE) --output $@ $(TRAIN_FLAGS)
+$(eval $(call track,artifacts/.train,$(INDEX) $(BACKBONE) $(TRAIN_FLAGS)))
+artifacts/model.tflite: scripts/convert.py scripts/common.py lambda/preprocess.py lambda/model.py \
+		artifacts/model.keras $(INDEX) artifacts/.convert | .venv/train/.installed
+	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
+$(eval $(call track,artifacts/.convert,$(QUANTIZE)))
+$(REPORT): scripts/evaluate.py scripts/augment.py scripts/common.py lambda/preprocess.py lambda/model.py \
+		$(MODEL) $(INDEX) artifacts/.report | .venv/train/.installed
+	$(TRAIN) $< --index $(INDEX) --model $(MODEL) --output $@
+$(eval $(call track,artifacts/.report,$(MODEL) $(INDEX)))
+
+##@ Cleaning
+## remove what was built; photos, backbones and environments stay
+clean:
+	find artifacts -mindepth 1 -maxdepth 1 ! -name release -exec rm -rf {} +
+## remove also the photos, the backbones and the environments; your own photos (DATA) are never touched
+distclean: clean
+	rm -rf .venv data/clothing data/drawn data/own data/backbones data/.own
+
+## this text
+help:
+	@awk '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^## / { text = substr($$0, 4); next } \
+	  text && /^[A-Z_]+ \?=/ { value = substr($$0, index($$0, "=") + 2); \
+	    printf "  %-17s %s%s\n", $$1, text, value && value !~ /\$$/ ? " [" value "]" : "" } \
+	  text && /^[a-z.-]+:/ { split($$0, name, ":"); printf "  %-17s %s\n", name[1], text } { text = "" }' Makefile

@@ -1,0 +1,49 @@
+"""A model file and its interpreter: `model.tflite` holds the network, its labels and its record.
+
+The labels and the record travel inside the file as zip entries behind the network (the convention of TFLite metadata
+for associated files): `unzip -p model.tflite labels.txt`. Needs NumPy and one of the two interpreters.
+"""
+import json
+import os
+import zipfile
+
+import numpy as np
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    from tflite_runtime.interpreter import Interpreter
+
+
+def read_record(path: str | os.PathLike) -> dict:
+    """The labels and the record inside a model file; raises ValueError where it holds none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"labels": archive.read("labels.txt").decode().splitlines(),
+                    **json.loads(archive.read("metadata.json"))}
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path}: not a model made by scripts/convert.py ({error})") from None
+
+
+class Model:
+    """A model ready to predict.
+
+    labels: the names of the classes, in the order of the probabilities.
+    size: (height, width) of the input in pixels.
+    record: what convert.py wrote about the model: data, flags, metrics, confidence threshold.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 1):
+        self.record = read_record(path)
+        self.labels = self.record["labels"]
+        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self.size = tuple(int(side) for side in self._interpreter.get_input_details()[0]["shape"][1:3])
+
+    def predict(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [height, width, 3] from `preprocess` -> float32 [classes], probabilities."""
+        self._interpreter.set_tensor(self._input, image[np.newaxis])
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)[0]

@@ -1,0 +1,98 @@
+"""Image bytes to model input: the one preprocessing of training, calibration, evaluation and serving.
+
+    >>> preprocess("shirt.jpg", (300, 228)).shape
+    (300, 228, 3)
+
+Needs NumPy and Pillow only.
+"""
+import io
+import os
+
+import numpy as np
+from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
+MAX_PIXELS = 50_000_000  # a 50-megapixel phone photo; read from the header, before anything is decoded
+PAD = 127  # the grey that the backbones' normalisation maps to about zero
+# EXIF tag 274 (orientation) -> the transposition that sets the picture upright, as in the EXIF 2.3 standard.
+UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+           8: Image.Transpose.ROTATE_90}
+Image.MAX_IMAGE_PIXELS = None  # our own cap, below, stands instead
+
+
+class ImageError(ValueError):
+    """The bytes are an image that can't be read; the message says why and is fit to show a user."""
+
+
+class NotAnImage(ImageError):
+    """The bytes are in none of the FORMATS."""
+
+
+class ImageTooLarge(ImageError):
+    """The image has more than MAX_PIXELS pixels."""
+
+
+def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
+    """Decode an image and fit it into `size` = (height, width), aspect ratio kept, centred on grey.
+
+    source: the bytes of a file in one of FORMATS, or its path.
+    Returns RGB, uint8 [height, width, 3]: upright by EXIF, transparency over white, first frame of an animation.
+    Raises NotAnImage, ImageTooLarge or ImageError; OSError where a path can't be opened.
+    """
+    if not isinstance(source, bytes):
+        with open(source, "rb") as file:
+            source = file.read()
+    try:
+        image = Image.open(io.BytesIO(source), formats=FORMATS)
+    except Exception:
+        raise NotAnImage(f"not an image that can be read; send one of {', '.join(FORMATS)}") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageTooLarge(f"the image has {image.width} x {image.height} pixels; "
+                            f"shrink it to at most {MAX_PIXELS // 1_000_000} million")
+    try:
+        return _fit(image, size)
+    except Exception as error:  # Pillow's decoders raise many kinds; each means that these bytes are broken
+        raise ImageError(f"the image can't be decoded ({error}); is the file complete?") from None
+
+
+def _fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    orientation = _orientation(image)
+    turned = orientation >= 5  # the stored picture lies on its side
+    box = (height, width) if turned else (width, height)
+    # JPEGs are decoded at 1/2, 1/4 or 1/8 where that is still twice what is needed.
+    image.draft("RGB", (2 * box[0], 2 * box[1]))
+    image.load()
+    scale = min(box[0] / image.width, box[1] / image.height)
+    fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    image = _rgb(image, fitted).resize(fitted, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
+    canvas = np.full((height, width, 3), PAD, np.uint8)
+    top, left = (height - image.height) // 2, (width - image.width) // 2
+    canvas[top:top + image.height, left:left + image.width] = np.asarray(image)
+    return canvas
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(274, 1))
+    except Exception:  # broken EXIF says nothing about the pixels
+        return 1
+
+
+def _rgb(image: Image.Image, fitted: tuple[int, int]) -> Image.Image:
+    """Any of Pillow's modes to RGB; 16-bit values scaled to 8, transparency laid over white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float32)
+        image = Image.fromarray((values / 257 if values.max(initial=0) > 255 else values).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        # Shrunk first (by box, premultiplied as 'RGBa'), so that a large picture needs no second full-size copy.
+        factor = max(1, min(image.width // (2 * fitted[0]), image.height // (2 * fitted[1])))
+        image = image.convert("RGBa").reduce(factor).convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
