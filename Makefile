@@ -69,18 +69,20 @@ test: | .venv/train/.tests-installed
 	$(TRAIN) -m pytest tests
 
 # Environments: one to train and test, one per runtime with just what serving needs.
-.venv/train/.installed: requirements-train.txt
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+.venv/train/.installed: requirements-train.txt requirements-serve.txt
 	$(PYTHON) -m venv .venv/train
-	$(TRAIN) -m pip install --quiet --disable-pip-version-check -r $<
+	$(TRAIN) $(PIP_INSTALL) --no-deps --require-hashes -r requirements-serve.txt
+	$(TRAIN) $(PIP_INSTALL) -r $<
 	touch $@
 .venv/train/.tests-installed: tests/requirements.txt | .venv/train/.installed
-	$(TRAIN) -m pip install --quiet --disable-pip-version-check -r $<
+	$(TRAIN) $(PIP_INSTALL) -r $<
 	touch $@
 .venv/ai-edge-litert/.installed: requirements-serve.txt
 .venv/tflite-runtime/.installed: lambda/requirements-tflite-runtime.txt
 .venv/ai-edge-litert/.installed .venv/tflite-runtime/.installed:
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	$(@D)/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r $<
 	touch $@
 
 # Photos: each folder's index.csv is written last, so it stands for the folder.
