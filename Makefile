@@ -65,7 +65,7 @@ report: $(REPORT)
 predict: scripts/predict.py | .venv/$(RUNTIME)/.installed
 	@$(SERVE) $< --model $(MODEL) $(if $(IMAGE),,$(error IMAGE is empty: make predict IMAGE=shirt.jpg))$(IMAGE)
 ## every test that this machine can run
-test: | .venv/train/.tests-installed
+test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed
 	$(TRAIN) -m pytest tests
 
 # Environments: one to train and test, one per runtime with just what serving needs.
@@ -107,7 +107,8 @@ artifacts/model.tflite: scripts/convert.py scripts/common.py lambda/preprocess.p
 		artifacts/model.keras $(INDEX) artifacts/.convert | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
-$(REPORT): scripts/evaluate.py scripts/augment.py scripts/common.py lambda/preprocess.py lambda/model.py \
+$(REPORT): scripts/evaluate.py scripts/metrics.py scripts/pictures.py scripts/report.py scripts/report.html \
+		scripts/augment.py scripts/common.py lambda/preprocess.py lambda/model.py \
 		$(MODEL) $(INDEX) artifacts/.report | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --model $(MODEL) --output $@
 $(eval $(call track,artifacts/.report,$(MODEL) $(INDEX)))
