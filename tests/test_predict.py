@@ -1,0 +1,161 @@
+"""scripts/predict.py as its users call it, in the environment that holds only what serving needs."""
+import json
+import os
+import pty
+import subprocess
+
+import pytest
+from PIL import Image
+
+import colour_model
+from conftest import ROOT
+
+PYTHON = ROOT / ".venv" / "ai-edge-litert" / "bin" / "python"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def serving_environment():
+    if not PYTHON.exists():
+        pytest.skip(f"{PYTHON} is not there; `make .venv/ai-edge-litert/.installed` makes it")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model and photos: one per colour and a grey one, in a tree with what should be passed over, and broken files."""
+    folder = tmp_path_factory.mktemp("predict")
+    colour_model.write(folder / "model.tflite", confidence_threshold=0.6)
+    (folder / "photos" / "deeper" / ".hidden").mkdir(parents=True)
+    for name, colour in [*colour_model.COLOURS.items(), ("deeper/grey", (128, 128, 128)), ("deeper/.hidden/no", "red")]:
+        Image.new("RGB", (60, 80), colour).save(folder / "photos" / f"{name}.jpg")
+    (folder / "photos" / "green.jpg").rename(folder / "photos" / "GREEN.JPEG")
+    (folder / "photos" / "._red.jpg").write_bytes(b"what macOS leaves on other file systems")
+    (folder / "photos" / "notes.txt").write_text("no photo")
+    (folder / "bad").mkdir()
+    (folder / "bad" / "cut.jpg").write_bytes((folder / "photos" / "red.jpg").read_bytes()[:400])
+    (folder / "bad" / "empty.jpg").write_bytes(b"")
+    (folder / "bad" / "text.jpg").write_text("no photo")
+    (folder / "none").mkdir()
+    return folder
+
+
+def predict(folder, *arguments, model="model.tflite", **environment):
+    return subprocess.run([PYTHON, ROOT / "scripts" / "predict.py", "--model", model, *arguments], cwd=folder,
+                          capture_output=True, encoding="utf-8", stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "60", **environment})
+
+
+def test_one_photo_gets_a_bar_per_label_highest_first(folder):
+    result = predict(folder, "photos/red.jpg")
+    title, *bars = result.stdout.splitlines()
+    assert (result.returncode, result.stderr, title) == (0, "", "photos/red.jpg: red")
+    assert [bar.split()[0] for bar in bars] == ["red", "blue", "green"]
+    assert [float(bar.split()[1][:-1]) for bar in bars] == pytest.approx([96.6, 1.7, 1.7], abs=1)
+    assert bars[0].count("█") > 30 and bars[1].count("█") == 0
+
+
+@pytest.mark.parametrize("columns, least, most", [("24", 20, 24), ("60", 50, 60), ("500", 90, 100)])
+def test_bars_fit_the_terminal(folder, columns, least, most):
+    lines = predict(folder, "photos/red.jpg", COLUMNS=columns).stdout.splitlines()[1:]
+    assert least <= max(map(len, lines)) <= most
+
+
+def test_a_terminal_without_utf8_gets_plain_characters(folder):
+    result = predict(folder, "photos/red.jpg", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0 and "####" in result.stdout and result.stdout.isascii()
+
+
+def test_top_limits_the_bars(folder):
+    assert len(predict(folder, "photos/red.jpg", "--top", "2").stdout.splitlines()) == 3
+
+
+def test_low_confidence_is_said_in_words(folder):
+    assert "photos/deeper/grey.jpg: " in (printed := predict(folder, "photos/deeper/grey.jpg").stdout)
+    assert "(low confidence: under 60%)" in printed
+
+
+def test_a_folder_gets_a_line_per_photo_and_a_count_per_label(folder):
+    result = predict(folder, "photos", "photos/red.jpg")
+    *lines, total = result.stdout.splitlines()
+    assert result.returncode == 0 and [line.split()[0] for line in lines] == ["green", "blue", "blue", "red", "red"]
+    assert [line.split()[-1] for line in lines] == ["photos/GREEN.JPEG", "photos/blue.jpg", "photos/deeper/grey.jpg",
+                                                    "photos/red.jpg", "photos/red.jpg"]
+    assert ["low confidence" in line for line in lines] == [False, False, True, False, False]
+    assert total == "5 of 5 photos labelled: 2 blue, 2 red, 1 green"
+
+
+def test_json_lines_hold_each_photo_and_each_error(folder):
+    result = predict(folder, "--json", "photos/red.jpg", "gone.jpg", "photos/deeper")
+    red, gone, grey = map(json.loads, result.stdout.splitlines())
+    assert (red["image"], red["label"], red["confident"]) == ("photos/red.jpg", "red", True)
+    assert list(red["probabilities"])[0] == "red" and sum(red["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert gone == {"image": "gone.jpg", "error": "No such file or directory"}
+    assert (grey["image"], grey["confident"]) == ("photos/deeper/grey.jpg", False)
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize("source, said", [
+    ("bad/cut.jpg", "is the file complete?"),
+    ("bad/empty.jpg", "not an image"),
+    ("bad/text.jpg", "not an image"),
+    ("photos/notes.txt", "not an image"),  # named by the user, so it is tried
+    ("gone.jpg", "No such file"),
+    ("none", "holds no photo (.jpg"),
+])
+def test_what_cannot_be_read_is_named_and_the_rest_is_labelled(folder, source, said):
+    result = predict(folder, source, "photos/red.jpg")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{source}: ") and said in result.stderr and len(result.stderr.splitlines()) == 1
+    assert result.stdout.splitlines()[0].startswith("red ")
+    assert result.stdout.splitlines()[1] == "1 of 2 photos labelled: 1 red"
+
+
+@pytest.mark.parametrize("url, said", [
+    ("http://127.0.0.1/shirt.jpg", ""), ("HTTP://[::1]/shirt.jpg", ""), ("http://169.254.169.254/latest/", ""),
+])
+def test_urls_of_this_network_are_refused(folder, url, said):
+    result = predict(folder, url)
+    assert result.returncode == 1 and result.stderr.startswith(f"{url}: ") and said in result.stderr
+    assert "No such file" not in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("model, said", [
+    ("gone.tflite", "there is no model gone.tflite"), ("photos", "there is no model photos"),
+    ("bad/text.jpg", "not a model"), ("headless.tflite", "can't load the model"),
+])
+def test_what_is_no_model_is_refused(folder, model, said):
+    (folder / "headless.tflite").write_bytes((folder / "model.tflite").read_bytes()[500:])
+    result = predict(folder, "photos/red.jpg", model=model)
+    assert result.returncode == 1 and said in result.stderr and "make model.tflite" in result.stderr
+    assert result.stdout == "" and len(result.stderr.splitlines()) == 1
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(folder):
+    name = "evil\x1b[2J\n.jpg"
+    (folder / name).write_bytes((folder / "photos" / "red.jpg").read_bytes())
+    assert predict(folder, name).stdout.startswith("evil?[2J?.jpg: red\n")
+    assert json.loads(predict(folder, "--json", name).stdout)["image"] == name
+
+
+def test_progress_is_shown_in_a_terminal(folder):
+    ours, theirs = pty.openpty()
+    result = subprocess.run([PYTHON, ROOT / "scripts" / "predict.py", "--model", "model.tflite", "photos"], cwd=folder,
+                            stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "3 of 4" in shown and shown.endswith("\r\x1b[K")
+    assert len(result.stdout.splitlines()) == 5
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_to_report(folder):
+    process = subprocess.Popen([PYTHON, ROOT / "scripts" / "predict.py", "--model", "model.tflite", "photos"],
+                               cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    process.wait()
+
+
+def test_tensorflow_is_not_there_to_be_used():
+    result = subprocess.run([PYTHON, "-c", "import tensorflow"], capture_output=True, text=True)
+    assert "ModuleNotFoundError" in result.stderr
