@@ -34,10 +34,10 @@ def fail(message: str) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, moved onto it at the end of a block that succeeds, else deleted.
 
-    The temporary name keeps the suffix, as Keras chooses its format by it.
+    The temporary name ends like the final one, as Keras chooses its format by that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -1,0 +1,120 @@
+"""Train a classifier on the photos of an index: first its head on cached features, then the whole by fine-tuning.
+
+    python scripts/train.py --index data/clothing/index.csv --backbone data/backbones/efficientnet-lite2.keras \\
+        --output artifacts/model.keras
+
+prints a line per epoch and ends with the accuracy on validation; the test split is never read. The model takes pixels,
+float32 [N, H, W, 3] in 0..255 as lambda/preprocess.py gives them, and returns probabilities, float32 [N, labels]. Its
+file also holds record.json: labels, flags, versions, history, doubtful labels. A run that was killed goes on after its
+last epoch. Curves while it runs: `.venv/train/bin/tensorboard --logdir artifacts/training`.
+"""
+import argparse
+import hashlib
+import platform
+import subprocess
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+from common import ROOT, data_digest, fail, load_photos, read_index
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """'300x228' -> (300, 228), height and width in pixels."""
+    height, width = map(int, text.split("x"))
+    return height, width
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
+    parser.add_argument("--backbone", type=Path, required=True, help="Keras model by scripts/fetch_backbone.py")
+    parser.add_argument("--output", type=Path, required=True, help="the model to write (.keras)")
+    parser.add_argument("--size", type=image_size, default="300x228", help="input height x width [%(default)s]")
+    parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning; 0: head only [%(default)s]")
+    parser.add_argument("--batch", type=int, default=32, help="photos per step [%(default)s]")
+    parser.add_argument("--lr", type=float, default=3e-4, help="peak learning rate of fine-tuning [%(default)s]")
+    parser.add_argument("--weight-decay", type=float, default=1e-2, help="[%(default)s]")
+    parser.add_argument("--label-smoothing", type=float, default=0.1, help="[%(default)s]")
+    parser.add_argument("--dropout", type=float, default=0.2, help="before the head [%(default)s]")
+    parser.add_argument("--freeze", type=float, default=0.4, help="share of the backbone's layers, from below, that "
+                        "fine-tuning leaves alone [%(default)s]")
+    parser.add_argument("--patience", type=int, default=4, help="epochs without gain before stopping [%(default)s]")
+    parser.add_argument("--limit", type=int, help="use only so many photos per split, for a quick try")
+    parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import metrics
+    from finetune import fine_tune, save
+    from head import features, find_suspects, fit_head, softmax
+
+    started = time.monotonic()
+    keras.utils.set_random_seed(args.seed)
+    photos = read_index(args.index)
+    labels = sorted({photo.label for photo in photos})
+    if args.limit:
+        order = np.random.default_rng(args.seed).permutation(len(photos))
+        photos = [photos[i] for i in order]
+    train, validation = ([photo for photo in photos if photo.split == split][:args.limit]
+                         for split in ("train", "validation"))
+    images, val_images = load_photos(train, args.size), load_photos(validation, args.size)
+    targets, val_targets = (np.array([labels.index(photo.label) for photo in split]) for split in (train, validation))
+
+    flags = {name: value for name, value in vars(args).items() if name not in ("index", "backbone", "output")}
+    record = {"labels": labels, "size": args.size, "dataset": args.index.parent.name, "backbone": args.backbone.stem,
+              "flags": flags, "data_digest": data_digest(photos),
+              "commit": subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True,
+                                       capture_output=True).stdout.strip(),
+              "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+              "history": []}
+    fingerprint = repr((flags, record["data_digest"], hashlib.sha256(args.backbone.read_bytes()).hexdigest()))
+    record["fingerprint"] = hashlib.sha256(fingerprint.encode()).hexdigest()
+
+    # The head, on features of the photos and of their mirror images.
+    backbone = keras.models.load_model(args.backbone, compile=False)
+    extract = features(backbone, args.size)
+    inputs, mirrored = extract(images), extract(images[:, :, ::-1])
+    weights, bias = fit_head(np.concatenate([inputs, mirrored]), np.concatenate([targets, targets]), len(labels))
+    val_logits = extract(val_images) @ weights + bias
+    print(f"head only: validation accuracy {metrics.accuracy(val_logits, val_targets):.4f} "
+          f"after {time.monotonic() - started:.0f} s")
+    record["suspects"] = find_suspects(train, inputs, targets, labels)
+
+    dense = keras.layers.Dense(len(labels), name="logits")
+    dense.build((None, len(weights)))
+    dense.set_weights([weights, bias])
+    if args.epochs:
+        pixels = keras.Input((None, None, 3), name="pixels")
+        backbone.name = "backbone"
+        pooled = keras.layers.GlobalAveragePooling2D()(backbone(pixels))
+        model = keras.Model(pixels, dense(keras.layers.Dropout(args.dropout)(pooled)))
+        folder = args.output.parent / "training"
+        model = fine_tune(model, (images, targets), (val_images, val_targets), record, folder, args)
+        backbone, dense = model.get_layer("backbone"), model.get_layer("logits")
+        val_logits = model.predict(val_images, batch_size=32, verbose=0)
+
+    # Temperature scaling (Guo et al. 2017), folded into the head: the probabilities mean what they say.
+    temperatures = np.geomspace(0.2, 5, 200)
+    temperature = min(temperatures, key=lambda t: metrics.log_loss(softmax(val_logits / t), val_targets))
+    dense.set_weights([weights / temperature for weights in dense.get_weights()])
+    record["temperature"] = float(temperature)
+    record["seconds"] = round(time.monotonic() - started)
+    pixels = keras.Input((*args.size, 3), name="pixels")
+    probabilities = keras.layers.Softmax(name="probabilities")(
+        dense(keras.layers.GlobalAveragePooling2D()(backbone(pixels))))
+    save(keras.Model(pixels, probabilities), record, args.output)
+    if args.epochs:
+        (folder / "checkpoint.keras").unlink()
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB; validation accuracy "
+          f"{metrics.accuracy(val_logits, val_targets):.4f}, trained in {record['seconds']} s")
+
+
+if __name__ == "__main__":
+    main()
