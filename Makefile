@@ -1,5 +1,5 @@
 # From a folder of photos to a REST API on AWS Lambda. `make` alone lists the targets and the variables.
-ifeq ($(filter 4.3% 4.4% 4.5% 5%,$(MAKE_VERSION)),)
+ifeq ($(filter 4.3% 4.4% 4.5% 4.6% 5%,$(MAKE_VERSION)),)
 $(error GNU Make 4.3 or newer is needed, this is $(MAKE_VERSION); on macOS: brew install make, then use gmake)
 endif
 SHELL := bash
@@ -31,6 +31,7 @@ IMAGE ?=
 RUNTIME ?= ai-edge-litert
 ## Python (3.10 or newer) that the virtual environments are made with
 PYTHON ?= python3
+export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 INDEX := data/$(if $(DATA),own,$(DATASET))/index.csv
 BACKBONE_FILE := data/backbones/$(BACKBONE).keras
@@ -99,12 +100,12 @@ $(eval $(call track,data/.own,$(DATA) $(if $(DATA),$(shell ls -lRL "$(DATA)" 2>&
 $(BACKBONE_FILE): scripts/fetch_backbone.py scripts/common.py data/backbones/.$(BACKBONE) | .venv/train/.installed
 	$(TRAIN) $< $(BACKBONE) $(if $(BACKBONE_WEIGHTS),--weights "$(BACKBONE_WEIGHTS)") --output $@
 $(eval $(call track,data/backbones/.$(BACKBONE),weights: $(BACKBONE_WEIGHTS)))
-artifacts/model.keras: scripts/train.py scripts/augment.py scripts/common.py lambda/preprocess.py \
-		$(INDEX) $(BACKBONE_FILE) artifacts/.train | .venv/train/.installed
+artifacts/model.keras: scripts/train.py scripts/head.py scripts/finetune.py scripts/augment.py scripts/tflite.py \
+		scripts/metrics.py scripts/common.py lambda/preprocess.py $(INDEX) $(BACKBONE_FILE) artifacts/.train | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --backbone $(BACKBONE_FILE) --output $@ $(TRAIN_FLAGS)
 $(eval $(call track,artifacts/.train,$(INDEX) $(BACKBONE) $(TRAIN_FLAGS)))
-artifacts/model.tflite: scripts/convert.py scripts/common.py lambda/preprocess.py lambda/model.py \
-		artifacts/model.keras $(INDEX) artifacts/.convert | .venv/train/.installed
+artifacts/model.tflite: scripts/convert.py scripts/tflite.py scripts/metrics.py scripts/common.py \
+		lambda/preprocess.py lambda/model.py artifacts/model.keras $(INDEX) artifacts/.convert | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 $(REPORT): scripts/evaluate.py scripts/metrics.py scripts/pictures.py scripts/report.py scripts/report.html \

@@ -18,28 +18,6 @@ MIN_AGREEMENT, MAX_ACCURACY_LOSS = 0.97, 0.01
 CONFIDENT_SHARE = 0.95  # of the correct answers on validation pass the confidence threshold
 
 
-def convert(model, quantize: str, calibration=()) -> bytes:
-    """The network as a flatbuffer; `calibration`, uint8 [N, H, W, 3], gives the ranges of int8 activations."""
-    import keras
-    import tensorflow as tf
-
-    if quantize != "int8":  # floating-point networks get their uint8 input as a cast in front
-        pixels = keras.Input(model.input_shape[1:], dtype="uint8")
-        model = keras.Model(pixels, model(keras.ops.cast(pixels, "float32")))
-    network = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(
-        tf.TensorSpec((1, *model.input_shape[1:]), model.inputs[0].dtype))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network], model)
-    if quantize == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-    elif quantize == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
@@ -58,6 +36,7 @@ def main() -> None:
     import metrics
     from finetune import read_record
     from model import Model
+    from tflite import to_tflite
 
     record = read_record(args.model)
     keras_model = keras.models.load_model(args.model, compile=False)
@@ -67,7 +46,7 @@ def main() -> None:
         fail(f"{args.model} was trained on the labels {', '.join(labels)}, {args.index} holds others; `make train`")
     train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
     chosen = np.random.default_rng(0).permutation(len(train))[:args.calibration]
-    network = convert(keras_model, args.quantize, load_photos([train[i] for i in chosen], size))
+    network = to_tflite(keras_model, args.quantize, load_photos([train[i] for i in chosen], size))
 
     with atomic(args.output) as temporary:
         metadata = {**record, "quantize": args.quantize, "created": datetime.now(timezone.utc).isoformat("T", "seconds")}

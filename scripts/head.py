@@ -16,12 +16,12 @@ def features(backbone, size: tuple[int, int]):
     It runs the backbone by the TensorFlow Lite interpreter, on a CPU three times as fast as TensorFlow.
     """
     import keras
-    from convert import convert
-    from model import Interpreter
+    from ai_edge_litert.interpreter import Interpreter
+    from tflite import to_tflite
 
     pixels = keras.Input((*size, 3))
     pooled = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(backbone(pixels)))
-    interpreter = Interpreter(model_content=convert(pooled, "float32"), num_threads=os.cpu_count())
+    interpreter = Interpreter(model_content=to_tflite(pooled, "float32"), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
