@@ -29,6 +29,8 @@ MODEL ?= $(firstword $(wildcard artifacts/model.tflite) artifacts/release/model.
 IMAGE ?=
 ## interpreter to predict with: ai-edge-litert, tflite-runtime (Python 3.10 or 3.11 only)
 RUNTIME ?= ai-edge-litert
+## port that `make serve` and `make docker-run` listen on
+PORT ?= 8080
 ## Python (3.10 or newer) that the virtual environments are made with
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -51,7 +53,7 @@ empty :=
 space := $(empty) $(empty)
 
 ##@ Targets
-.PHONY: help data train convert model.tflite report predict test clean distclean FORCE
+.PHONY: help data train convert model.tflite report predict serve test clean distclean FORCE
 ## the photos and their index
 data: $(INDEX)
 ## the Keras model, artifacts/model.keras
@@ -65,6 +67,9 @@ report: $(REPORT)
 ## label IMAGE with MODEL, which is taken as it is: make predict IMAGE=shirt.jpg
 predict: scripts/predict.py | .venv/$(RUNTIME)/.installed
 	@$(SERVE) $< --model $(MODEL) $(if $(IMAGE),,$(error IMAGE is empty: make predict IMAGE=shirt.jpg))$(IMAGE)
+## the API and its page on this machine, with MODEL, which is taken as it is
+serve: scripts/serve.py | .venv/$(RUNTIME)/.installed
+	@$(SERVE) $< --model $(MODEL) --port $(PORT)
 ## every test that this machine can run
 test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed
 	$(TRAIN) -m pytest tests

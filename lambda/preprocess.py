@@ -9,10 +9,15 @@ import io
 import os
 
 import numpy as np
-from PIL import Image
+from PIL import Image, WebPImagePlugin  # noqa: F401, registers WEBP; else Pillow imports all its plugins to find it
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
-MAX_PIXELS = 50_000_000  # a 50-megapixel phone photo; read from the header, before anything is decoded
+# Each format with the pixels that it may have, read from the header before anything is decoded. With them no image
+# takes more than 350 MB here: JPEGs are shrunk while decoding (progressive ones hold 6 bytes per pixel), Pillow's
+# decoder of WEBP holds up to 20 bytes per pixel, and 16 bits or transparency in the others 12.
+MAX_PIXELS = {"JPEG": 52_000_000, "PNG": 25_000_000, "GIF": 25_000_000, "WEBP": 15_000_000, "BMP": 25_000_000}
+FORMATS = tuple(MAX_PIXELS)
+MAGIC = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM"
+MAX_SCANS = 100  # of a JPEG: progressive ones usually have ten; each is a pass over the whole picture
 PAD = 127  # the grey that the backbones' normalisation maps to about zero
 # EXIF tag 274 (orientation) -> the transposition that sets the picture upright, as in the EXIF 2.3 standard.
 UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,7 +35,7 @@ class NotAnImage(ImageError):
 
 
 class ImageTooLarge(ImageError):
-    """The image has more than MAX_PIXELS pixels."""
+    """The image has more than the MAX_PIXELS of its format."""
 
 
 def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
@@ -46,10 +51,17 @@ def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.n
     try:
         image = Image.open(io.BytesIO(source), formats=FORMATS)
     except Exception:
+        if source.startswith(MAGIC):
+            raise ImageError("the image can't be decoded (its header is broken); is the file complete?") from None
         raise NotAnImage(f"not an image that can be read; send one of {', '.join(FORMATS)}") from None
-    if image.width * image.height > MAX_PIXELS:
+    limit = MAX_PIXELS.get(image.format, MAX_PIXELS["JPEG"])  # the other one is MPO, a JPEG with more behind it
+    if image.mode == "CMYK":
+        limit //= 2
+    if image.width * image.height > limit:
         raise ImageTooLarge(f"the image has {image.width} x {image.height} pixels; "
-                            f"shrink it to at most {MAX_PIXELS // 1_000_000} million")
+                            f"shrink it to at most {limit // 1_000_000} million")
+    if image.format in ("JPEG", "MPO") and source.count(b"\xff\xda") > MAX_SCANS:
+        raise ImageError(f"the JPEG has more than {MAX_SCANS} scans; save it as a plain (baseline) one")
     try:
         return _fit(image, size)
     except Exception as error:  # Pillow's decoders raise many kinds; each means that these bytes are broken
@@ -86,11 +98,11 @@ def _rgb(image: Image.Image, fitted: tuple[int, int]) -> Image.Image:
     """Any of Pillow's modes to RGB; 16-bit values scaled to 8, transparency laid over white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float32)
-        image = Image.fromarray((values / 257 if values.max(initial=0) > 255 else values).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         # Shrunk first (by box, premultiplied as 'RGBa'), so that a large picture needs no second full-size copy.
         factor = max(1, min(image.width // (2 * fitted[0]), image.height // (2 * fitted[1])))
         image = image.convert("RGBa").reduce(factor).convert("RGBA")

@@ -1,0 +1,132 @@
+"""The API on AWS Lambda: photos in, probabilities of their labels out.
+
+POST /predict answers about {"url": …}, {"image": <base64>}, the bytes of a photo or the files of a form; GET /health
+tells about the model, GET / is a page to try it. An event that is itself {"url": …} gets the plain mapping.
+
+Environment: MODEL_PATH (model.tflite beside this file), CORS_ORIGIN (*), S3_BUCKETS (none).
+"""
+import functools
+import json
+import os
+import platform
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+
+from classifier import MODEL, Answer, classify
+from model import Interpreter
+from request import Request, RequestError, Source, is_proxy, parse, request_id, sources, sources_in
+from telemetry import timed, write
+
+PAGE = Path(__file__).with_name("index.html")
+HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+           "Access-Control-Allow-Origin": os.environ.get("CORS_ORIGIN", "*"),
+           "Access-Control-Expose-Headers": "X-Confidence"}
+PREFLIGHT = {"Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key",
+             "Access-Control-Max-Age": "86400"}
+
+
+class Response(NamedTuple):
+    status: int
+    body: object  # str, or what becomes JSON
+    headers: dict[str, str] = {}
+
+
+def lambda_handler(event: object, context: object = None) -> object:
+    """Answer an event of API Gateway by an HTTP response, any other by the plain mapping; never raises."""
+    record = {"request_id": request_id(event) or getattr(context, "aws_request_id", None)}
+    proxy = is_proxy(event)
+    with timed(record, "total_ms"):
+        try:
+            response = route(parse(event), record) if proxy else answer(*sources_in(event), None, record)
+        except RequestError as error:
+            response = Response(error.status, {"error": str(error)})
+        except Exception:
+            record["exception"] = traceback.format_exc()
+            response = Response(500, {"error": "the server failed; its log says why"})
+        body = response.body if isinstance(response.body, str) else json.dumps(response.body)
+    record["status"] = response.status
+    if response.status >= 400:
+        record["error"] = response.body["error"]
+    write(record)
+    return {"statusCode": response.status, "headers": {**HEADERS, **response.headers}, "body": body,
+            "isBase64Encoded": False} if proxy else response.body
+
+
+def route(request: Request, record: dict) -> Response:
+    """Call what ROUTES names for the path and the method."""
+    record["route"] = f"{request.method} {request.path}"[:200]
+    methods = ROUTES.get(request.path)
+    if methods is None:
+        raise RequestError(404, f"there is nothing at this path; there is {', '.join(ROUTES)}")
+    allowed = ", ".join([*methods, "OPTIONS"])
+    if request.method == "OPTIONS":
+        return Response(204, "", {"Allow": allowed, "Access-Control-Allow-Methods": allowed, **PREFLIGHT})
+    if request.method not in methods:
+        return Response(405, {"error": f"this path takes {allowed}"}, {"Allow": allowed})
+    response = methods[request.method](request, record)
+    return response._replace(body="") if request.method == "HEAD" else response
+
+
+def page(request: Request, record: dict) -> Response:
+    """The page to try the API."""
+    html, policy = _page()
+    return Response(200, html, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy,
+                                "Referrer-Policy": "no-referrer"})
+
+
+@functools.cache
+def _page() -> tuple[str, str]:
+    """The page and its Content-Security-Policy, which lets its own inline script and style run, known by their hash."""
+    import base64
+    import hashlib
+    import re
+    html = PAGE.read_text("utf-8")
+
+    def hashes(tag: str) -> str:
+        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+                        for text in re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL))
+    return html, (f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; "
+                  "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+                  "frame-ancestors 'none'")
+
+
+def health(request: Request, record: dict) -> Response:
+    """The model's card, without what only the report needs."""
+    card = {name: value for name, value in MODEL.record.items() if name not in ("history", "suspects")}
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__,
+                "interpreter": Interpreter.__module__.partition(".")[0]}
+    return Response(200, {"status": "ok", **card, "size": MODEL.size, "versions": versions})
+
+
+def predict(request: Request, record: dict) -> Response:
+    """Labels and probabilities; with ?top=N the N highest only."""
+    top = request.query.get("top")
+    if top is not None and not (top.isascii() and top.isdecimal() and len(top) < 10 and int(top)):
+        raise RequestError(400, "top must be a whole number from 1, such as ?top=3")
+    return answer(*sources(request), top and int(top), record)
+
+
+ROUTES = {"/": {"GET": page, "HEAD": page}, "/health": {"GET": health, "HEAD": health}, "/predict": {"POST": predict}}
+
+
+def answer(asked: list[Source], many: bool, top: int | None, record: dict) -> Response:
+    """The mapping of a single picture, or the list that stands for several."""
+    answers = classify(asked, record)
+    if not many and isinstance(answers[0], RequestError):
+        raise answers[0]
+    good = [found for found in answers if not isinstance(found, RequestError)]
+    if good:
+        labels, confidence = zip(*(next(iter(found.scores.items())) for found in good))
+        record.update({"labels": labels, "confidence": confidence} if many else
+                      {"label": labels[0], "confidence": confidence[0], "confident": good[0].confident})
+
+    def scores(found: Answer) -> dict[str, float]:
+        return dict([*found.scores.items()][:top])
+    if many:
+        return Response(200, [{"error": str(found), "status": found.status} if isinstance(found, RequestError) else
+                              {"predictions": scores(found), "confident": found.confident} for found in answers])
+    return Response(200, scores(good[0]), {} if good[0].confident else {"X-Confidence": "low"})

@@ -1,0 +1,40 @@
+"""One JSON line per request on standard output: a log record that is also metrics, by CloudWatch's embedded metric
+format (EMF), so that neither needs a client or a further request.
+"""
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+
+NAMESPACE = "ImageClassifier"
+FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
+UNITS = {"total_ms": "Milliseconds", "fetch_ms": "Milliseconds", "decode_ms": "Milliseconds",
+         "model_ms": "Milliseconds", "images": "Count", "client_errors": "Count", "server_errors": "Count"}
+
+
+@contextlib.contextmanager
+def timed(record: dict, name: str) -> Iterator[None]:
+    """Add the block's milliseconds to record[name]."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        record[name] = round(record.get(name, 0) + (time.perf_counter() - started) * 1e3, 3)
+
+
+def write(record: dict) -> None:
+    """Print the record of a request with the metrics that it holds: those of UNITS, and its answers' confidence."""
+    status = record["status"]
+    record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status >= 500))
+    metrics = [_metrics([["function"]], {name: unit for name, unit in UNITS.items() if name in record})]
+    if "confidence" in record:  # also by label: its number of samples is that of the answers with the label
+        metrics.append(_metrics([["function"], ["function", "label"]] if "label" in record else [["function"]],
+                                {"confidence": "None"}))
+    record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": metrics}
+    print(json.dumps(record), flush=True)
+
+
+def _metrics(dimensions: list[list[str]], units: dict[str, str]) -> dict:
+    return {"Namespace": NAMESPACE, "Dimensions": dimensions,
+            "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()]}

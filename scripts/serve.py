@@ -1,0 +1,123 @@
+"""The API on this machine, without Docker or AWS: the Lambda handler behind a small HTTP server.
+
+    .venv/ai-edge-litert/bin/python scripts/serve.py --model artifacts/release/model.tflite --port 8080
+
+Each request becomes a proxy event of API Gateway, as the handler gets it on AWS, with the same limits. Prints the
+page's address and three `curl` lines, then the handler's log line for each request.
+"""
+import argparse
+import base64
+import json
+import os
+import threading
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from common import fail
+
+EVENT_LIMIT = 6 * 1024 * 1024  # bytes of Lambda's invocation payload; a photo grows by a third in it, as base64
+PHOTO = ("https://raw.githubusercontent.com/alexeygrigorev/clothing-dataset-small/"
+         "11961516512414bf9f6c150a832cfd21b54a6b54/test/pants/01033304-f9a4-48c4-af65-677512880fae.jpg")
+
+
+def proxy_event(method: str, target: str, headers: dict[str, str], body: bytes, payload: str) -> dict:
+    """The event that API Gateway would make of a request; payload: 1.0 (REST APIs) or 2.0 (HTTP APIs)."""
+    parts = urlsplit(target)
+    query = parse_qs(parts.query, keep_blank_values=True)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    text = kind in ("application/json", "application/x-www-form-urlencoded") or kind.startswith("text/")
+    try:
+        content = body.decode() if text else base64.b64encode(body).decode()
+    except UnicodeDecodeError:
+        text, content = False, base64.b64encode(body).decode()
+    common = {"headers": headers, "body": content or None, "isBase64Encoded": bool(content) and not text}
+    context = {"requestId": str(uuid.uuid4()), "stage": "$default"}
+    if payload == "2.0":
+        return {"version": "2.0", "routeKey": "$default", "rawPath": unquote(parts.path), "rawQueryString": parts.query,
+                "queryStringParameters": {name: ",".join(values) for name, values in query.items()},
+                "requestContext": {**context, "http": {"method": method, "path": parts.path}}, **common}
+    return {"resource": "/{proxy+}", "path": unquote(parts.path), "httpMethod": method,
+            "multiValueHeaders": {name: [value] for name, value in headers.items()},
+            "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
+            "multiValueQueryStringParameters": query or None,
+            "requestContext": {**context, "httpMethod": method, "path": parts.path}, **common}
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """What API Gateway does: HTTP to event, event to the handler, its response to HTTP."""
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    payload = "1.0"
+    one_at_a_time = threading.Lock()  # as an instance of a function on Lambda
+
+    def answer(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
+            return self.respond(411, {"Connection": "close"}, '{"error": "send the body with its Content-Length"}')
+        if int(length) > EVENT_LIMIT:
+            return self.respond(413, {"Connection": "close"}, TOO_LARGE)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        event = proxy_event(self.command, self.path, headers, self.rfile.read(int(length)), self.payload)
+        if len(json.dumps(event)) > EVENT_LIMIT:
+            return self.respond(413, {}, TOO_LARGE)
+        with self.one_at_a_time:
+            response = self.lambda_handler(event)
+        self.respond(response["statusCode"], response["headers"], response["body"])
+
+    def respond(self, status: int, headers: dict[str, str], text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        for name, value in ({"Content-Type": "application/json"} | headers).items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def __getattr__(self, name: str):
+        if name.startswith("do_"):  # the handler says which methods there are
+            return self.answer
+        raise AttributeError(name)
+
+    def log_message(self, *_) -> None:
+        pass  # the handler logs
+
+
+TOO_LARGE = '{"error": "the request is too large; Lambda takes 6 MB, which is a photo of 4.5 MB"}'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="model.tflite to serve")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the network in")
+    parser.add_argument("--payload", choices=("1.0", "2.0"), default="1.0",
+                        help="format of the events: 1.0 as REST APIs make them (default), 2.0 as HTTP APIs do")
+    arguments = parser.parse_args()
+
+    os.environ["MODEL_PATH"] = str(arguments.model)
+    try:
+        from lambda_function import lambda_handler
+    except (ValueError, OSError) as error:
+        fail(f"can't load {arguments.model} ({error}); `make model.tflite` builds a model")
+    Gateway.payload, Gateway.lambda_handler = arguments.payload, staticmethod(lambda_handler)
+    try:
+        server = ThreadingHTTPServer((arguments.host, arguments.port), Gateway)
+    except OSError as error:
+        fail(f"can't listen on port {arguments.port} ({error.strerror}); choose another: make serve PORT=8081")
+    url = f"http://{arguments.host}:{server.server_port}"
+    print(f"""{arguments.model} at {url}/ (Ctrl-C ends it)
+    curl {url}/health
+    curl {url}/predict -H 'Content-Type: image/jpeg' --data-binary @photo.jpg
+    curl {url}/predict -d '{{"url": "{PHOTO}"}}'""", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    main()
