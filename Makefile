@@ -25,12 +25,18 @@ TRAIN_FLAGS ?=
 QUANTIZE ?= int8
 ## model to report on and predict with: your own if there is one, else the released one
 MODEL ?= $(firstword $(wildcard artifacts/model.tflite) artifacts/release/model.tflite)
-## what `make predict` looks at: photos, folders, URLs
+## what `make predict` and `make docker-test` look at: photos, folders, URLs
 IMAGE ?=
 ## interpreter to predict with: ai-edge-litert, tflite-runtime (Python 3.10 or 3.11 only)
 RUNTIME ?= ai-edge-litert
 ## port that `make serve` and `make docker-run` listen on
 PORT ?= 8080
+## processor of the image: x86_64 or arm64; unset, this computer's
+ARCH ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
+## image to build on: unset, Lambda's for Python 3.13 (3.11 with RUNTIME=tflite-runtime), pinned
+BASE_IMAGE ?= public.ecr.aws/lambda/python:$(if $(filter tflite%,$(RUNTIME)),3.11.2024.11.22.15,3.13.2026.06.05.14)
+## name of the container, and of its image
+CONTAINER ?= clothes-classifier
 ## Python (3.10 or newer) that the virtual environments are made with
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -53,7 +59,8 @@ empty :=
 space := $(empty) $(empty)
 
 ##@ Targets
-.PHONY: help data train convert model.tflite report predict serve test clean distclean FORCE
+.PHONY: help data train convert model.tflite report predict serve docker-run docker-test docker-stop test \
+	clean distclean FORCE
 ## the photos and their index
 data: $(INDEX)
 ## the Keras model, artifacts/model.keras
@@ -70,6 +77,16 @@ predict: scripts/predict.py | .venv/$(RUNTIME)/.installed
 ## the API and its page on this machine, with MODEL, which is taken as it is
 serve: scripts/serve.py | .venv/$(RUNTIME)/.installed
 	@$(SERVE) $< --model $(MODEL) --port $(PORT)
+## start the function in a container, as on Lambda, with MODEL
+docker-run: artifacts/image.iid scripts/test_lambda.py
+	@echo "model: $(MODEL)"
+	@PYTHON=$(PYTHON) scripts/docker.sh run $$(cat $<) $(CONTAINER) $(PORT)
+## ask the container about IMAGE; unset, about the test photos
+docker-test: scripts/test_lambda.py $(if $(IMAGE),,$(INDEX))
+	@$(PYTHON) $< --url http://127.0.0.1:$(PORT)/2015-03-31/functions/function/invocations $(or $(IMAGE),$(INDEX))
+## stop the container
+docker-stop:
+	@scripts/docker.sh stop $(CONTAINER)
 ## every test that this machine can run
 test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed
 	$(TRAIN) -m pytest tests
@@ -119,13 +136,44 @@ $(REPORT): scripts/evaluate.py scripts/metrics.py scripts/pictures.py scripts/re
 	$(TRAIN) $< --index $(INDEX) --model $(MODEL) --output $@
 $(eval $(call track,artifacts/.report,$(MODEL) $(INDEX)))
 
+# The container. Wheels for the image's Python, C library and processor are downloaded here, so that the image is built
+# without a network. The folder's requirements.txt, written last, is what the image installs.
+IMAGE_PYTHON := $(if $(filter tflite%,$(RUNTIME)),3.11,3.13)
+IMAGE_PLATFORMS := manylinux2014 $(if $(filter 3.13,$(IMAGE_PYTHON)),manylinux_2_27 manylinux_2_28)
+WHEELS := data/wheels/$(RUNTIME)-$(ARCH)
+data/wheels/ai-edge-litert-$(ARCH)/requirements.txt: requirements-serve.txt
+data/wheels/tflite-runtime-$(ARCH)/requirements.txt: lambda/requirements-tflite-runtime.txt
+$(WHEELS)/requirements.txt: | .venv/ai-edge-litert/.installed
+	rm -rf $(@D)
+	.venv/ai-edge-litert/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+	  --only-binary :all: --python-version $(IMAGE_PYTHON) --dest $(@D) \
+	  $(IMAGE_PLATFORMS:%=--platform %_$(ARCH:arm64=aarch64)) -r $<
+	cp $< $@
+# The image's id. The build context is laid out apart, so that only what serving needs is sent to the engine.
+IMAGE_CODE := $(filter-out lambda/install.py,$(wildcard lambda/*.py lambda/*.html))
+artifacts/image.iid: scripts/docker.sh lambda/Dockerfile lambda/install.py $(IMAGE_CODE) $(MODEL) \
+		$(WHEELS)/requirements.txt artifacts/.image
+	rm -rf artifacts/image && mkdir -p artifacts/image/code
+	cp lambda/Dockerfile lambda/install.py artifacts/image && cp $(IMAGE_CODE) artifacts/image/code
+	cp -R $(WHEELS) artifacts/image/wheels && cp $(MODEL) artifacts/image/model.tflite
+	$< build --network none --platform linux/$(ARCH:x86_64=amd64) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
+	  --build-arg VERSION="$$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" \
+	  --build-arg COMMIT="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+	  --tag $(CONTAINER) --iidfile $@ artifacts/image
+	rm -rf artifacts/image
+$(eval $(call track,artifacts/.image,$(BASE_IMAGE) $(ARCH) $(RUNTIME) $(MODEL) $(IMAGE_CODE)))
+# It is stale also where the engine no longer has the image.
+ifneq ($(filter docker-run deploy%,$(MAKECMDGOALS)),)
+artifacts/image.iid: $(if $(shell docker image inspect -f ok $(file <artifacts/image.iid) 2>/dev/null),,FORCE)
+endif
+
 ##@ Cleaning
 ## remove what was built; photos, backbones and environments stay
 clean:
 	find artifacts -mindepth 1 -maxdepth 1 ! -name release -exec rm -rf {} +
 ## remove also the photos, the backbones and the environments; your own photos (DATA) are never touched
 distclean: clean
-	rm -rf .venv data/clothing data/drawn data/own data/backbones data/.own
+	rm -rf .venv data/clothing data/drawn data/own data/backbones data/wheels data/.own
 
 ## this text
 help:
