@@ -1,0 +1,294 @@
+"""Preprocessing: every kind of image comes out upright, in its colours, centred on grey, or is refused in words."""
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from preprocess import FORMATS, MAX_PIXELS, MAX_SCANS, PAD, ImageError, ImageTooLarge, NotAnImage, preprocess
+
+RED, GREEN, BLUE, WHITE, BLACK, GREY = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (PAD,) * 3)
+CORNERS = [[RED, GREEN], [BLUE, WHITE]]
+
+
+def quarters(width=80, height=120) -> Image.Image:
+    """Red and green above, blue and white below."""
+    pixels = np.repeat(np.repeat(np.array(CORNERS, np.uint8), height // 2, 0), width // 2, 1)
+    return Image.fromarray(pixels)
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def jpeg(image: Image.Image, **options) -> bytes:
+    return encoded(image, "JPEG", **{"quality": 95, "subsampling": 0, **options})
+
+
+def corners(array: np.ndarray) -> np.ndarray:
+    """The colours in the middle of each quarter."""
+    height, width, _ = array.shape
+    return array[[[height // 4], [3 * height // 4]], [[width // 4, 3 * width // 4]]]
+
+
+def close(actual, expected, tolerance=3) -> None:
+    np.testing.assert_allclose(np.asarray(actual, float), np.asarray(expected, float), atol=tolerance)
+
+
+def png(width: int, height: int, depth: int = 8, colour: int = 0, data: bytes = b"") -> bytes:
+    """A PNG by hand: any size in the header, whatever in the body."""
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b""))
+
+
+def test_the_resampling_is_pinned():
+    """The very numbers, of a picture shrunk to a third and one shrunk to a tenth: training and serving hang on them."""
+    ramp = np.stack([np.arange(0, 256, 16).reshape(1, 16).repeat(8, 0), np.arange(0, 256, 32).reshape(8, 1).repeat(16, 1),
+                     np.indices((8, 16)).sum(0) % 2 * 255], -1).astype(np.uint8)
+    array = preprocess(encoded(Image.fromarray(ramp), "PNG"), (5, 6))
+    assert (array[[0, 4]] == PAD).all()
+    assert array[1:4].tolist() == [
+        [[18, 35, 127], [56, 35, 128], [98, 35, 127], [142, 35, 128], [184, 35, 128], [222, 35, 128]],
+        [[18, 112, 128], [56, 112, 128], [98, 112, 128], [142, 112, 128], [184, 112, 128], [222, 112, 128]],
+        [[18, 189, 128], [56, 189, 128], [98, 189, 128], [142, 189, 127], [184, 189, 128], [222, 189, 127]]]
+    large = Image.fromarray(np.arange(0, 256, 4, np.uint8).reshape(1, 64).repeat(32, 0)).convert("RGB")
+    assert preprocess(encoded(large, "PNG"), (3, 6))[1, :, 0].tolist() == [24, 62, 104, 147, 191, 230]
+
+
+def test_an_image_of_the_right_size_passes_unchanged():
+    pixels = np.random.default_rng(1).integers(0, 256, (30, 20, 3), np.uint8)
+    np.testing.assert_array_equal(preprocess(encoded(Image.fromarray(pixels), "PNG"), (30, 20)), pixels)
+
+
+def test_path_and_bytes_give_the_same(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(jpeg(quarters()))
+    for source in (path, str(path)):
+        np.testing.assert_array_equal(preprocess(source, (60, 40)), preprocess(path.read_bytes(), (60, 40)))
+
+
+@pytest.mark.parametrize("width, height, filled", [
+    (80, 120, (0, 60, 0, 40)), (120, 80, (16, 43, 0, 40)), (40, 120, (0, 60, 10, 30)), (4, 6, (0, 60, 0, 40)),
+    (30000, 2, (29, 30, 0, 40)), (2, 30000, (0, 60, 19, 20)), (1, 1, (10, 50, 0, 40))])
+def test_the_picture_is_fitted_and_centred_on_grey(width, height, filled):
+    array = preprocess(encoded(Image.new("RGB", (width, height), RED), "PNG"), (60, 40))
+    top, bottom, left, right = filled
+    expected = np.full((60, 40, 3), PAD)
+    expected[top:bottom, left:right] = RED
+    np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("kind, options", [
+    ("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}),
+    ("GIF", {})])
+def test_formats(kind, options):
+    array = preprocess(encoded(quarters(), kind, **options), (60, 40))
+    assert array.shape == (60, 40, 3) and array.dtype == np.uint8
+    close(corners(array), CORNERS)
+
+
+TURNED = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
+          7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [0, *TURNED, 9])
+def test_exif_orientation(orientation, kind):
+    turn = TURNED.get(orientation)
+    stored = quarters() if turn is None else quarters().transpose(turn)  # so turned that the orientation sets it right
+    exif = Image.Exif()
+    exif[274] = orientation
+    array = preprocess(encoded(stored, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {})), (60, 40))
+    close(corners(array), CORNERS, 12)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_broken_exif_is_ignored():
+    content = jpeg(quarters(), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 40)
+    close(corners(preprocess(content, (60, 40))), CORNERS)
+
+
+def grey_levels(mode: str) -> Image.Image:
+    levels = np.array([[0, 85], [170, 255]], np.uint16).repeat(20, 0).repeat(20, 1)
+    if mode == "I;16":
+        return Image.fromarray(levels * 257)
+    return Image.fromarray(levels.astype(np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("mode, kind, expected", [
+    ("L", "JPEG", [[0, 85], [170, 255]]), ("L", "PNG", [[0, 85], [170, 255]]), ("I;16", "PNG", [[0, 85], [170, 255]]),
+    ("LA", "PNG", [[0, 85], [170, 255]]), ("P", "PNG", [[0, 85], [170, 255]]), ("CMYK", "JPEG", [[0, 85], [170, 255]])])
+def test_grey_in_every_mode(mode, kind, expected):
+    array = preprocess(encoded(grey_levels(mode), kind), (40, 40))
+    close(corners(array), np.array(expected)[..., None].repeat(3, 2))
+
+
+def test_one_bit_per_pixel():
+    image = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8).repeat(20, 0).repeat(20, 1)).convert("1")
+    close(corners(preprocess(encoded(image, "PNG"), (40, 40))), [[BLACK, WHITE], [WHITE, BLACK]])
+
+
+def test_sixteen_bit_values_of_an_eight_bit_picture_stay():
+    levels = np.array([[0, 85], [170, 255]], np.uint16).repeat(20, 0).repeat(20, 1)
+    array = preprocess(encoded(Image.fromarray(levels), "PNG"), (40, 40))
+    close(corners(array)[..., 0], [[0, 85], [170, 255]])
+
+
+@pytest.mark.parametrize("depth, colour, pixel", [(16, 2, b"\xff\xff\x00\x00\x00\x00"),
+                                                  (16, 6, b"\xff\xff\x00\x00\x00\x00\xff\xff")])
+def test_sixteen_bits_per_channel(depth, colour, pixel):
+    content = png(8, 8, depth, colour, (b"\0" + pixel * 8) * 8)
+    close(preprocess(content, (8, 8)), np.full((8, 8, 3), RED))
+
+
+def test_cmyk_colours():
+    array = preprocess(jpeg(quarters().convert("CMYK")), (60, 40))
+    close(corners(array), CORNERS, 6)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (800, 800)])  # large ones are shrunk before they are laid over white
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_transparency_lies_over_white(kind, size):
+    image = Image.new("RGBA", size, (255, 0, 0, 0))  # transparent red: must not shine through
+    image.paste((0, 0, 255, 128), (0, size[1] // 2, *size))
+    array = preprocess(encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {})), (40, 40))
+    close(corners(array), [[WHITE, WHITE], [(127, 127, 255)] * 2])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_transparent_colour_of_a_palette(kind):
+    image = Image.new("P", (40, 40), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.paste(1, (0, 20, 40, 40))
+    close(corners(preprocess(encoded(image, kind, transparency=0), (40, 40))), [[WHITE] * 2, [BLUE] * 2])
+
+
+@pytest.mark.parametrize("mode, transparent", [("L", 0), ("RGB", (0, 0, 0)), ("I;16", 0)])
+def test_transparent_colour_without_a_palette(mode, transparent):
+    image = Image.new(mode, (40, 40), transparent)
+    image.paste({"L": 255, "RGB": WHITE, "I;16": 65535}[mode], (0, 20, 40, 40))
+    array = preprocess(encoded(image, "PNG", transparency=transparent), (40, 40))
+    assert array.min() in (0, 255)  # white where the decoder hands the transparency on, else black: never a failure
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_the_first_frame_of_an_animation(kind):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in (RED, GREEN, BLUE)]
+    content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    close(preprocess(content, (40, 40)), np.full((40, 40, 3), RED), 4)
+
+
+def test_a_photo_with_more_behind_it():
+    """MPO: what phones write for depth maps and 3D."""
+    content = encoded(quarters(), "MPO", save_all=True, append_images=[Image.new("RGB", (80, 120))])
+    close(corners(preprocess(content, (60, 40))), CORNERS, 12)
+
+
+def test_large_jpegs_are_shrunk_while_decoding_to_nearly_the_same():
+    photo = quarters(1600, 2400)
+    draft, plain = preprocess(jpeg(photo), (60, 40)), preprocess(encoded(photo, "PNG"), (60, 40))
+    close(draft, plain, 12)
+
+
+NOT_IMAGES = {"nothing": b"", "text": b"hello", "html": b"<!doctype html><img src=x>", "svg": b"<svg xmlns='x'/>",
+              "pdf": b"%PDF-1.7\n", "zip": b"PK\3\4" + bytes(30), "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+              "tiff": encoded(quarters(), "TIFF"), "ico": encoded(quarters(), "ICO"), "ppm": encoded(quarters(), "PPM"),
+              "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "avif": b"\0\0\0\x1cftypavif" + bytes(99)}
+
+
+@pytest.mark.parametrize("name", NOT_IMAGES)
+def test_what_is_not_an_image_of_the_formats_is_refused(name):
+    with pytest.raises(NotAnImage, match="send one of JPEG, PNG, GIF, WEBP, BMP"):
+        preprocess(NOT_IMAGES[name], (60, 40))
+
+
+BROKEN = {f"{kind} cut at {part}": encoded(quarters(), kind)[:cut] for kind in FORMATS
+          for part, cut in (("the header", 20), ("the middle", len(encoded(quarters(), kind)) * 2 // 3))} | {
+    "PNG without pixels": png(40, 40), "PNG of no width": png(0, 40), "WEBP of noise": b"RIFF\0\1\0\0WEBPVP8 " + bytes(99),
+    "JPEG of noise": b"\xff\xd8\xff" + bytes(range(256)) * 8}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_images_are_refused_in_words(name):
+    with pytest.raises(ImageError, match="can't be decoded .*is the file complete") as raised:
+        preprocess(BROKEN[name], (60, 40))
+    assert type(raised.value) is ImageError
+
+
+def webp(width: int, height: int) -> bytes:
+    head = b"VP8L" + struct.pack("<I", 12) + b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(7)
+    return b"RIFF" + struct.pack("<I", 4 + len(head)) + b"WEBP" + head
+
+
+def resized(content: bytes, width: int, height: int) -> bytes:
+    """A JPEG or GIF with another size in its header."""
+    if content[:3] == b"GIF":
+        return content[:6] + struct.pack("<HH", width, height) + content[10:]
+    at = next(content.index(b"\xff" + frame) for frame in (b"\xc0", b"\xc2") if b"\xff" + frame + b"\0" in content)
+    return content[:at + 5] + struct.pack(">HH", height, width) + content[at + 9:]
+
+
+BOMBS = {"JPEG": resized(jpeg(quarters()), 65000, 65000), "PNG": png(100_000, 100_000),
+         "GIF": resized(encoded(quarters(), "GIF"), 65535, 65535), "WEBP": webp(16383, 16383),
+         "BMP": encoded(quarters(), "BMP")[:18] + struct.pack("<ii", 50_000, 50_000) + encoded(quarters(), "BMP")[26:],
+         "PNG of 2³¹ columns": png(2**31 - 1, 1), "CMYK": resized(jpeg(quarters().convert("CMYK")), 6000, 6000)}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_too_many_pixels_are_refused_by_the_header(name):
+    with pytest.raises(ImageTooLarge, match=r"pixels; shrink it to at most \d+ million"):
+        preprocess(BOMBS[name], (60, 40))
+
+
+def test_too_many_scans_are_refused():
+    content = jpeg(quarters(), progressive=True)
+    start = content.rindex(b"\xff\xda")
+    scan = content[start:start + 2 + struct.unpack(">H", content[start + 2:start + 4])[0]]
+    preprocess(content[:-2] + scan * 9 + content[-2:], (60, 40))
+    with pytest.raises(ImageError, match=f"more than {MAX_SCANS} scans"):
+        preprocess(content[:-2] + scan * MAX_SCANS + content[-2:], (60, 40))
+
+
+def large(name: str) -> bytes:
+    """The largest image that is let in, in the kind that costs its decoder most; flat, so that it is made quickly."""
+    kind, mode, options = {
+        "progressive JPEG": ("JPEG", "RGB", {"progressive": True, "subsampling": 0}),
+        "progressive CMYK JPEG": ("JPEG", "CMYK", {"progressive": True}),
+        "PNG with alpha": ("PNG", "RGBA", {"compress_level": 1}), "PNG of 16 bits": ("PNG", "I;16", {"compress_level": 1}),
+        "PNG of a transparent palette": ("PNG", "P", {"compress_level": 1, "transparency": 0}),
+        "PNG of grey with alpha": ("PNG", "LA", {"compress_level": 1}),
+        "GIF": ("GIF", "P", {"transparency": 0}), "WEBP": ("WEBP", "RGBA", {"lossless": True, "quality": 0, "method": 0}),
+        "BMP": ("BMP", "L", {})}[name]
+    side = int((MAX_PIXELS[kind] // (2 if mode == "CMYK" else 1)) ** 0.5)
+    return encoded(Image.new(mode, (side, side)), kind, **options)
+
+
+@pytest.mark.parametrize("name", ["progressive JPEG", "progressive CMYK JPEG", "PNG with alpha", "PNG of 16 bits",
+                                  "PNG of a transparent palette", "PNG of grey with alpha", "GIF", "WEBP", "BMP"])
+def test_the_largest_images_take_less_than_400_mb(name, tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(large(name))
+    probe = ("import resource, sys, preprocess; preprocess.preprocess(sys.argv[1], (300, 228));"
+             "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])")
+    peak = subprocess.run([sys.executable, "-c", probe, path], cwd=Path(__file__).parent.parent / "lambda", check=True,
+                          capture_output=True, text=True).stdout
+    assert int(peak) < 400 * 1024
+
+
+def test_no_plugin_is_imported_that_no_format_needs():
+    """Pillow would otherwise import some forty of them at the first image that is not a JPEG."""
+    probe = ("import sys, preprocess\ntry: preprocess.preprocess(b'RIFF', (9, 9))\nexcept ValueError: pass\n"
+             "print(*[name for name in sys.modules if name.endswith('ImagePlugin')])")
+    plugins = subprocess.run([sys.executable, "-c", probe], cwd=Path(__file__).parent.parent / "lambda", check=True,
+                             capture_output=True, text=True).stdout.split()
+    assert "PIL.WebPImagePlugin" in plugins and "PIL.PsdImagePlugin" not in plugins
