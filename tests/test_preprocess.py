@@ -121,7 +121,7 @@ def test_broken_exif_is_ignored():
 def grey_levels(mode: str) -> Image.Image:
     levels = np.array([[0, 85], [170, 255]], np.uint16).repeat(20, 0).repeat(20, 1)
     if mode == "I;16":
-        return Image.fromarray(levels * 257)
+        return Image.fromarray(levels << 8 | 7)
     return Image.fromarray(levels.astype(np.uint8)).convert(mode)
 
 
@@ -163,6 +163,13 @@ def test_transparency_lies_over_white(kind, size):
     image.paste((0, 0, 255, 128), (0, size[1] // 2, *size))
     array = preprocess(encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {})), (40, 40))
     close(corners(array), [[WHITE, WHITE], [(127, 127, 255)] * 2])
+
+
+def test_the_colour_under_transparent_pixels_does_not_bleed():
+    checkers = (np.indices((800, 800)).sum(0) % 2)[..., None]
+    pixels = np.where(checkers, (255, 0, 0, 0), (0, 0, 255, 255)).astype(np.uint8)
+    array = preprocess(encoded(Image.fromarray(pixels), "PNG"), (40, 40))
+    close(array, np.full((40, 40, 3), (127, 127, 255)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
