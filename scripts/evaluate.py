@@ -58,7 +58,7 @@ def predict(model_path: Path, photos: list[Photo]) -> np.ndarray:
             fail(f"can't read the photo {photo.path} ({error}); delete the index and run `make data` to make it anew")
 
     with ThreadPoolExecutor(os.cpu_count(), initializer=start) as pool:
-        return np.stack(list(tqdm(pool.map(one, photos), "predicting", len(photos), unit=" photos")))
+        return np.stack(list(tqdm(pool.map(one, photos), "predicting", len(photos), unit=" photos", mininterval=1)))
 
 
 def summarize(probabilities: np.ndarray, targets: np.ndarray) -> dict:

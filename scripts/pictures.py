@@ -78,7 +78,7 @@ def draw(folder: Path, tiles: dict[str, list[Tile]], figures: dict, history: lis
         (folder / f"{name}.png").unlink(missing_ok=True)
     for name, row in tiles.items():
         if row:
-            save(mosaic(row), folder / f"{name}.png")
+            save(mosaic(row), folder / f"{name}.png", dpi=100)
     charts = {"calibration": lambda: reliability(figures["calibration"])}
     if history:
         charts["curves"] = lambda: curves(history)
@@ -91,9 +91,9 @@ def draw(folder: Path, tiles: dict[str, list[Tile]], figures: dict, history: lis
     return {name + suffix: folder / f"{name}{suffix}.png" for name in charts for suffix in THEMES}
 
 
-def save(figure: pyplot.Figure, path: Path) -> None:
+def save(figure: pyplot.Figure, path: Path, dpi: int = 160) -> None:
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=160)
+        figure.savefig(temporary, dpi=dpi)
     pyplot.close(figure)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from common import fail
 from preprocess import preprocess
+from request import RequestError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")  # what is taken from a folder; the rest is passed over
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -52,8 +53,11 @@ def is_url(source: str) -> bool:
 
 def read(source: str) -> bytes:
     if is_url(source):
-        from fetch import fetch
-        return fetch(source)
+        from fetch import fetch_all  # as the API does: from public addresses, within limits of bytes and time
+        [content] = fetch_all([source])
+        if isinstance(content, Exception):
+            raise content
+        return content
     return Path(source).read_bytes()
 
 
@@ -133,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
             if error:
                 raise ValueError(error)
             probabilities = model.predict(preprocess(read(name), model.size))
-        except (ValueError, OSError) as reason:  # ImageError is a ValueError
+        except (ValueError, OSError, RequestError) as reason:  # ImageError is a ValueError
             progress.clear()
             errors += 1
             message = getattr(reason, "strerror", None) or str(reason)
@@ -141,7 +145,9 @@ def run(args: argparse.Namespace) -> int:
                 print(json.dumps({"image": name, "error": message}), flush=True)
             print(f"{printable(name)}: {printable(message)}", file=sys.stderr, flush=True)
             continue
-        ranked = sorted(zip(model.labels, map(float, probabilities)), key=lambda pair: -pair[1])
+        probabilities = probabilities.tolist()
+        total = sum(probabilities)  # those of an int8 network are rounded
+        ranked = sorted(zip(model.labels, (share / total for share in probabilities)), key=lambda pair: -pair[1])
         label, best = ranked[0]
         counts[label] += 1
         progress.clear()

@@ -13,17 +13,17 @@ from PIL import Image
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 GUO = "Guo et al., On Calibration of Modern Neural Networks, 2017"
-MARKS = {True: "✓ ", False: "✗ ", None: ""}
+MARKS = {True: "✓\N{NO-BREAK SPACE}", False: "✗\N{NO-BREAK SPACE}", None: ""}
 CLASSES = {True: "right", False: "wrong", None: ""}
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    return "–" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def interval(row: dict) -> str:
     low, high = row["accuracy_interval"]
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{100 * low:.1f} to {percent(high)}"
 
 
 def text(figures: dict) -> str:
@@ -33,7 +33,7 @@ def text(figures: dict) -> str:
               f"{percent(row['macro_f1']):>9}{row['loss']:8.3f}{percent(row['ece']):>8}"
               for split, row in figures["splits"].items()]
     lines += [sentence for sentence in (confidence(figures), speed(figures), warning(figures)) if sentence]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def confidence(figures: dict) -> str:
@@ -65,12 +65,15 @@ def page(labels: list[str], figures: dict, tiles: dict, charts: dict[str, Path])
         model=escape(figures["model"]), warning=f'<p class="warning">{warning(figures)}</p>' * bool(warning(figures)),
         cards="".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd><dd>{escape(note)}</dd></div>"
                       for name, value, note in cards(figures)),
-        splits=table(["Split", "Photos", "Accuracy", "95 % interval", "Macro-F1", "Loss", "ECE"],
-                     [[split, row["photos"], percent(row["accuracy"]), interval(row), percent(row["macro_f1"]),
-                       f"{row['loss']:.3f}", percent(row["ece"])] for split, row in figures["splits"].items()]),
+        splits=table(["", *figures["splits"]], [[name, *map(value, figures["splits"].values())] for name, value in (
+            ("Photos", lambda row: row["photos"]), ("Accuracy", lambda row: percent(row["accuracy"])),
+            ("95 % from", lambda row: percent(row["accuracy_interval"][0])),
+            ("95 % to", lambda row: percent(row["accuracy_interval"][1])),
+            ("Macro-F1", lambda row: percent(row["macro_f1"])), ("Loss", lambda row: f"{row['loss']:.3f}"),
+            ("ECE", lambda row: percent(row["ece"])))]),
         gap=gap(figures),
         labels=table(["Label", "Precision", "Recall", "F1", "Photos"],
-                     [[label, *(percent(row[key]) for key in ("precision", "recall", "f1")), row["support"]]
+                     [[label, *(percent(row[key], 0) for key in ("precision", "recall", "f1")), row["support"]]
                       for label, row in figures["per_label"].items()]),
         confusion=confusion(labels, figures["confusion_matrix"]),
         confused=confused(labels, figures["confusion_matrix"]),
@@ -79,8 +82,8 @@ def page(labels: list[str], figures: dict, tiles: dict, charts: dict[str, Path])
         curves=chart(charts, "curves", "Loss and accuracy of train and validation over the epochs")
         or "<p>The model's record holds no history of its training, so there are no curves.</p>",
         predictions=grid(tiles["predictions"]),
-        mistakes=grid(tiles["mistakes"]) or "<p>None: every test photo is labelled right.</p>",
-        suspects=grid(tiles["suspects"]) or f"<p>{none_found}</p>",
+        mistakes=grid(tiles["mistakes"], paths=True) or "<p>None: every test photo is labelled right.</p>",
+        suspects=grid(tiles["suspects"], paths=True) or f"<p>{none_found}</p>",
         samples=grid(tiles["samples"]) or "<p>The index holds no training photo.</p>",
         augmented=grid(tiles["augmented"]) or "<p>The index holds no training photo.</p>",
         provenance=table(["What", "Value"], [[key, value] for key, value in provenance(figures, record).items()]))
@@ -95,7 +98,7 @@ def cards(figures: dict) -> list[tuple[str, str, str]]:
             ("When confident", percent(sure["accuracy"] if sure else None),
              f"{percent(sure['share'], 0)} of the photos" if sure else "no threshold in the model"),
             ("Latency", f"{latency['network_ms']:.1f} ms", f"+ {latency['decode_ms']:.1f} ms to decode; 1 thread"),
-            ("File", f"{figures['file_bytes'] / 1e6:.2f} MB", "{} × {} pixels in".format(*figures["input_size"]))]
+            ("File", f"{figures['file_bytes'] / 1e6:.2f} MB", "takes {} × {} pixels".format(*figures["input_size"]))]
 
 
 def gap(figures: dict) -> str:
@@ -142,12 +145,12 @@ def chart(charts: dict[str, Path], name: str, description: str) -> str:
             f'<img src="{light}" alt="{description}" width="800" height="896"></picture>')
 
 
-def grid(tiles: list) -> str:
+def grid(tiles: list, paths: bool = False) -> str:
     """Photos with captions, as many in a row as the screen takes; nothing where there are none."""
     figures = "".join(
         f'<figure class="{CLASSES[tile.right]}"><img src="{thumbnail(tile.image)}" alt="" loading="lazy">'
         f"<figcaption><b>{MARKS[tile.right]}{escape(tile.title)}</b><span>{escape(tile.note)}</span>"
-        f"<small>{escape(tile.path)}</small></figcaption></figure>" for tile in tiles)
+        f"{f'<small>{escape(tile.path)}</small>' * paths}</figcaption></figure>" for tile in tiles)
     return f'<div class="grid">{figures}</div>' if figures else ""
 
 

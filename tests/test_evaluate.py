@@ -139,7 +139,7 @@ def test_page_has_one_heading_and_each_section(report):
     assert [tag for tag, _ in report.page.tags].count("h1") == 1
     links = {attributes["href"][1:] for tag, attributes in report.page.tags if tag == "a"}
     assert links <= set(report.page.sections) and len(links) == 10
-    assert "77.8 %" in report.page.text and "45.3 to 93.7 %" in report.page.text
+    assert "Test accuracy77.8 %7 of 9; 95 %: 45.3 to 93.7 %" in report.page.text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Guo et al." in report.page.sections["calibration"].text
 
 
@@ -157,7 +157,7 @@ def test_page_is_self_contained(report):
 
 def test_page_shows_the_mistakes_most_confident_first(report):
     text = report.page.sections["mistakes"].text
-    assert text.index("✗ red") < text.index(NASTY) < text.index("is green") and LABELS[0] in text
+    assert text.index("✗\N{NO-BREAK SPACE}red") < text.index(NASTY) < text.index("is green") and LABELS[0] in text
     assert report.page.sections["mistakes"].images == 2
 
 
