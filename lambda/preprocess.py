@@ -103,8 +103,8 @@ def _rgb(image: Image.Image, fitted: tuple[int, int]) -> Image.Image:
         image = Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
     if image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
-        # Shrunk first (by box, premultiplied as 'RGBa'), so that a large picture needs no second full-size copy.
+        # Shrunk first (by box, premultiplied), so that a large picture needs no further full-size copy.
         factor = max(1, min(image.width // (2 * fitted[0]), image.height // (2 * fitted[1])))
-        image = image.convert("RGBa").reduce(factor).convert("RGBA")
+        image = image.reduce(factor)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
