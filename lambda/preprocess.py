@@ -71,7 +71,7 @@ def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.n
 def _fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     orientation = _orientation(image)
-    turned = orientation >= 5  # the stored picture lies on its side
+    turned = 5 <= orientation <= 8  # the stored picture lies on its side
     box = (height, width) if turned else (width, height)
     # JPEGs are decoded at 1/2, 1/4 or 1/8 where that is still twice what is needed.
     image.draft("RGB", (2 * box[0], 2 * box[1]))

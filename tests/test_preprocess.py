@@ -112,6 +112,13 @@ def test_exif_orientation(orientation, kind):
     close(corners(array), CORNERS, 12)
 
 
+def test_an_orientation_that_does_not_exist_is_ignored():
+    exif = Image.Exif()
+    exif[274] = 9
+    content = encoded(quarters(120, 80), "PNG", exif=exif)
+    np.testing.assert_array_equal(preprocess(content, (60, 40)), preprocess(encoded(quarters(120, 80), "PNG"), (60, 40)))
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_broken_exif_is_ignored():
     content = jpeg(quarters(), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 40)
