@@ -37,6 +37,10 @@ ARCH ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 BASE_IMAGE ?= public.ecr.aws/lambda/python:$(if $(filter tflite%,$(RUNTIME)),3.11.2024.11.22.15,3.13.2026.06.05.14)
 ## name of the container, and of its image
 CONTAINER ?= clothes-classifier
+## name of the service on AWS; AWS_REGION and AWS_PROFILE say where, as for every AWS client
+STACK ?= clothes
+## parameters of lambda/template.yaml to set, "Memory=3008 ApiKey=yes"; the others stay as they are
+PARAMETERS ?=
 ## Python (3.10 or newer) that the virtual environments are made with
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -59,8 +63,8 @@ empty :=
 space := $(empty) $(empty)
 
 ##@ Targets
-.PHONY: help data train convert model.tflite report predict serve docker-run docker-test docker-stop test \
-	clean distclean FORCE
+.PHONY: help data train convert model.tflite report predict serve docker-run docker-test docker-stop \
+	deploy deploy-plan deploy-status logs undeploy test clean distclean FORCE
 ## the photos and their index
 data: $(INDEX)
 ## the Keras model, artifacts/model.keras
@@ -87,8 +91,23 @@ docker-test: scripts/test_lambda.py $(if $(IMAGE),,$(INDEX))
 ## stop the container
 docker-stop:
 	@scripts/docker.sh stop $(CONTAINER)
+## the image with MODEL to AWS Lambda, behind a public URL; FORCE=1 takes a model of drawn data too
+deploy: scripts/deploy.sh artifacts/image.iid | .venv/aws/.installed
+	@STACK=$(STACK) PARAMETERS="$(PARAMETERS)" MODEL=$(MODEL) IID=artifacts/image.iid $<
+## show what `make deploy` would change on AWS
+deploy-plan: scripts/deploy.sh artifacts/image.iid | .venv/aws/.installed
+	@STACK=$(STACK) PARAMETERS="$(PARAMETERS)" MODEL=$(MODEL) IID=artifacts/image.iid $< --plan
+## state, URL and parameters of what is on AWS
+deploy-status: scripts/stack.sh | .venv/aws/.installed
+	@STACK=$(STACK) $< status
+## the function's log: the last hour, then what comes
+logs: scripts/stack.sh | .venv/aws/.installed
+	@STACK=$(STACK) $< logs
+## delete all of it from AWS; asks first
+undeploy: scripts/stack.sh | .venv/aws/.installed
+	@STACK=$(STACK) $< remove
 ## every test that this machine can run
-test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed
+test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed .venv/aws/.installed .venv/aws-tests/.installed
 	$(TRAIN) -m pytest tests
 
 # Environments: one to train and test, one per runtime with just what serving needs.
@@ -106,6 +125,13 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 .venv/ai-edge-litert/.installed .venv/tflite-runtime/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r $<
+	touch $@
+
+.venv/aws/.installed: lambda/requirements-deploy.txt
+.venv/aws-tests/.installed: tests/aws/requirements.txt
+.venv/aws/.installed .venv/aws-tests/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP_INSTALL) -r $<
 	touch $@
 
 # Photos: each folder's index.csv is written last, so it stands for the folder.
