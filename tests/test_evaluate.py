@@ -15,7 +15,7 @@ import common
 import evaluate
 import metrics
 
-LABELS = ("$a & <b>blue</b>", "green", "red")  # labels are the user's words: nothing in them may be taken for markup
+LABELS = ("$a_$ & <i>blue", "green", "red")  # labels are the user's words: nothing in them may be taken for markup
 NASTY = "<script>alert(1)$b$ {0}.png"
 VOID = {"meta", "link", "img", "source", "br"}
 
