@@ -1,0 +1,72 @@
+"""Servers on loopback that behave as badly as told, and a resolver that answers as told."""
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+
+class Server:
+    """A TCP server: behaviour(connection, request) answers each connection; None says nothing and closes.
+
+    connections counts them, requests holds what was sent up to the blank line.
+    """
+
+    def __init__(self, behaviour: Callable | None = None, address: str = "127.0.0.77"):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.behaviour, self.connections, self.requests, self.ended = behaviour, 0, [], threading.Event()
+        self.socket = socket.create_server((address, 0), family=family, dualstack_ipv6=":" in address)
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                self.connections += 1
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            try:
+                if self.behaviour:
+                    request = b""
+                    while b"\r\n\r\n" not in request and (received := connection.recv(4096)):
+                        request += received
+                    self.requests.append(request)
+                    self.behaviour(connection, request)
+            finally:
+                self.ended.set()
+
+
+@contextlib.contextmanager
+def serving(behaviour: Callable | None = None, address: str = "127.0.0.77") -> Iterator[Server]:
+    server = Server(behaviour, address)
+    try:
+        yield server
+    finally:
+        server.socket.close()
+
+
+def replying(*parts: bytes) -> Callable:
+    """A behaviour: send just these bytes."""
+    return lambda connection, request: [connection.sendall(part) for part in parts]
+
+
+def http(body: bytes = b"", status: str = "200 OK", **headers: object) -> bytes:
+    """An HTTP response; underscores in the names of headers stand for hyphens."""
+    lines = {"Content-Length": len(body), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return "".join([f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in lines.items()
+                                                if value is not None), "\r\n"]).encode() + body
+
+
+def resolver(table: dict[str, list[str]]) -> Callable:
+    """A getaddrinfo that knows these names and addresses besides; each name's answers come one list after another."""
+    known, real = {name: list(answers) for name, answers in table.items()}, socket.getaddrinfo
+
+    def getaddrinfo(host, port, *arguments, **options):
+        if host not in known:
+            return real(host, port, *arguments, **options)
+        answers = known[host]
+        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [entry for address in addresses.split() for entry in real(address, port, type=socket.SOCK_STREAM)]
+    return getaddrinfo

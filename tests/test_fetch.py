@@ -1,0 +1,408 @@
+"""Fetching URLs of strangers: never an address inside, never more bytes or seconds than allowed, errors in words."""
+import socket
+import ssl
+import sys
+import threading
+import time
+
+import pytest
+import trustme
+
+import fetch
+import loopback
+from loopback import http, replying, serving
+from request import RequestError
+
+PUBLIC = "93.184.216.34"  # where no test may ever connect: connections are watched
+
+
+def get(url: str) -> bytes | RequestError:
+    return fetch.fetch_all([url])[0]
+
+
+def refused(url: str) -> int:
+    """The status of a URL that fails."""
+    result = get(url)
+    assert isinstance(result, RequestError), f"{url} gave {result!r}"
+    return result.status
+
+
+@pytest.fixture
+def connects(monkeypatch) -> list:
+    """The addresses connected to; none of them for real."""
+    made = []
+
+    def connect(self, address):
+        made.append(address[0])
+        raise ConnectionRefusedError
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    return made
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Set what names resolve to."""
+    return lambda **table: monkeypatch.setattr(socket, "getaddrinfo", loopback.resolver(
+        {name.replace("_", "."): [answers] if isinstance(answers, str) else answers for name, answers in table.items()}))
+
+
+@pytest.fixture
+def allowed(monkeypatch):
+    """Let the one address 127.0.0.77 pass the check, and the servers' ports."""
+    real = fetch.is_public
+    monkeypatch.setattr(fetch, "is_public", lambda address: address == "127.0.0.77" or real(address))
+    monkeypatch.setattr(fetch, "PORTS", {80, 443})
+
+    def allow(*servers) -> str:
+        fetch.PORTS.update(server.port for server in servers)
+        return f"http://127.0.0.77:{servers[0].port}"
+    return allow
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(fetch, "SECONDS", 0.4)
+
+
+# Each leads inside in some resolver, parser or network; {port} is where a sentinel listens on every local address.
+LOOPBACK = [
+    "http://127.0.0.1:{port}/", "http://127.0.0.1:{port}/a.jpg?x=1#y", "http://127.1:{port}/", "http://127.0.1:{port}/",
+    "http://2130706433:{port}/", "http://0x7f000001:{port}/", "http://0x7F.0.0.0x1:{port}/",
+    "http://0177.0.0.01:{port}/", "http://017700000001:{port}/", "http://127.255.255.254:{port}/",
+    "http://localhost:{port}/", "http://LOCALHOST:{port}/", "http://0:{port}/",
+    "http://0.0.0.0:{port}/", "http://[::1]:{port}/", "http://[::]:{port}/", "http://[0:0:0:0:0:0:0:1]:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/", "http://[::ffff:7f00:1]:{port}/", "http://[0::ffff:127.1.2.3]:{port}/",
+    "http://１２７.０.０.１:{port}/", "http://127。0。0。1:{port}/", "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ:{port}/",
+    "https://127.0.0.1:{port}/", "HTTP://127.0.0.1:{port}/", "  http://127.0.0.1:{port}/  ",
+    "http://inside.example:{port}/", "http://inside6.example:{port}/"]
+ELSEWHERE = [
+    "http://both.example:{port}/", "http://localhost.:{port}/", "http:127.0.0.1:{port}/", "http:/127.0.0.1:{port}/",
+    "http://[::127.0.0.1]:{port}/", "http://[64:ff9b::7f00:1]:{port}/", "http://[64:ff9b:1::7f00:1]:{port}/",
+    "http://[2002:7f00:1::]:{port}/", "http://[2002:7f00:1::1]:{port}/", "http://[2001:0:7f00:1::80ff:fffe]:{port}/",
+    "http://[fe80::1]:{port}/", "http://[fe80::1%25lo]:{port}/", "http://[fc00::1]/", "http://[fd00:ec2::254]/",
+    "http://[ff02::1]/", "http://[2001:db8::1]/", "http://[100::1]/", "http://[fec0::1]/", "http://[3fff::1]/",
+    "http://10.0.0.1/", "http://172.16.0.1/", "http://172.31.255.255/", "http://192.168.1.1/", "http://100.64.0.1/",
+    "http://169.254.169.254/latest/meta-data/iam/security-credentials/", "http://169.254.170.2/v2/credentials",
+    "http://[::ffff:169.254.169.254]/", "http://2852039166/", "http://0xa9fea9fe/", "http://0251.0376.0251.0376/",
+    "http://metadata.example/", "http://192.0.0.1/", "http://192.0.2.1/", "http://192.88.99.1/", "http://198.18.0.1/",
+    "http://198.51.100.1/", "http://203.0.113.1/", "http://224.0.0.1/", "http://240.0.0.1/", "http://255.255.255.255/",
+    "http://169.254.100.1:9001/2018-06-01/runtime/invocation/next", "http://127.0.0.1:9001/", "http://127.0.0.1:22/",
+    "http://user@127.0.0.1:{port}/", "http://user:password@127.0.0.1:{port}/", "http://public.example@127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}@public.example/", "http://127.0.0.1:{port}\\@public.example/",
+    "http://public.example\\@127.0.0.1:{port}/", "http://127.0.0.1:{port}#@public.example/",
+    "http://public.example:22/", "http://public.example:8080/", "http://public.example:{port}{port}/", "http://public.example:-1/",
+    "http://[127.0.0.1]:{port}/", "http://[::1:{port}/", "http://%31%32%37.0.0.1:{port}/", "http://127.0.0.1%00.example/",
+    "http://127.0.0.1\r\nHost: a:{port}/", "http://127.0.0.1\t:{port}/", "http:///127.0.0.1:{port}/", "http://:{port}/",
+    "//127.0.0.1:{port}/", "127.0.0.1:{port}", "file:///etc/passwd", "file://127.0.0.1:{port}/", "gopher://127.0.0.1:{port}/_GET",
+    "ftp://127.0.0.1:{port}/", "dict://127.0.0.1:{port}/", "ldap://127.0.0.1:{port}/", "data:image/png;base64,AAAA",
+    "javascript:alert(1)", "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock", "s3://", "s3://bucket/key", "http://", "",
+    "x", "http://" + "a" * 300 + ".example/", "http://a..example/", "http://\ud800.example/", "http://\u2024.example/"]
+INSIDE = {"inside.example": ["127.0.0.1"], "both.example": [f"{PUBLIC} 127.0.0.1"], "inside6.example": ["::1"],
+          "metadata.example": ["169.254.169.254"], "public.example": [PUBLIC]}
+
+
+@pytest.fixture
+def sentinel(monkeypatch):
+    """A server on every address of this machine, on a port that is allowed; the table's names resolve."""
+    monkeypatch.setattr(socket, "getaddrinfo", loopback.resolver(INSIDE))
+    with serving(address="::") as server:
+        monkeypatch.setattr(fetch, "PORTS", {80, 443, server.port})
+        yield server
+
+
+@pytest.mark.parametrize("form", LOOPBACK + ELSEWHERE)
+def test_no_url_leads_inside(form, sentinel, connects):
+    assert refused(form.replace("{port}", str(sentinel.port))) in (400, 403, 502)
+    assert connects == []
+
+
+@pytest.mark.parametrize("form", LOOPBACK)
+def test_the_table_would_lead_inside_without_the_check(form, sentinel, monkeypatch):
+    monkeypatch.setattr(fetch, "is_public", lambda address: True)
+    refused(form.replace("{port}", str(sentinel.port)))
+    assert sentinel.connections > 0
+
+
+@pytest.mark.parametrize("form", [form for form in LOOPBACK + ELSEWHERE if "\r" not in form])
+def test_no_redirect_leads_inside(form, sentinel, allowed):
+    target = form.replace("{port}", str(sentinel.port)).encode("utf-8", "replace")
+    with serving(replying(b"HTTP/1.1 302 Found\r\nLocation: " + target + b"\r\n\r\n")) as server:
+        refused(allowed(server, sentinel))
+        assert server.connections > 0
+    assert sentinel.connections == 0
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111",
+                                     "2a00:1450:4001::200e", "2400:cb00::1"])
+def test_public_addresses_are_public(address):
+    assert fetch.is_public(address)
+
+
+def test_a_name_that_changes_its_answer_is_connected_to_where_it_was_checked(names, connects):
+    names(turning_example=[PUBLIC, "127.0.0.1"])
+    assert refused("http://turning.example/a.jpg") == 502
+    assert connects == [PUBLIC]
+
+
+def test_every_address_of_a_name_is_tried(names, connects):
+    names(several_example=f"{PUBLIC} 8.8.8.8 2606:4700::1111")
+    assert refused("http://several.example/a.jpg") == 502
+    assert connects == [PUBLIC, "8.8.8.8", "2606:4700::1111"]
+
+
+def test_proxies_in_the_environment_are_not_used(sentinel, allowed, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{sentinel.port}")
+    with serving(replying(http(b"photo"))) as server:
+        assert get(allowed(server)) == b"photo"
+    assert sentinel.connections == 0
+
+
+# What good servers do.
+
+def test_a_plain_answer_and_what_was_asked(allowed):
+    with serving(replying(http(b"photo", Content_Type="image/jpeg"))) as server:
+        assert get(allowed(server) + "/a b/ü%20.jpg?q=1&r=ß x#part") == b"photo"
+    line, *headers = server.requests[0].decode().strip().split("\r\n")
+    assert line == "GET /a%20b/%C3%BC%20.jpg?q=1&r=%C3%9F%20x HTTP/1.1"
+    assert f"Host: 127.0.0.77:{server.port}" in headers and "Accept-Encoding: identity" in headers
+
+
+@pytest.mark.parametrize("answer", [
+    b"HTTP/1.1 200 OK\r\n\r\nphoto", b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nphoto",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nph\r\n3\r\noto\r\n0\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nphoto",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 5\r\n\r\nphoto and more"])
+def test_every_way_to_send_a_body(answer, allowed):
+    with serving(replying(answer)) as server:
+        assert get(allowed(server)) == b"photo"
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+@pytest.mark.parametrize("location", ["/b.jpg", "b.jpg", "?b", "//{host}/b.jpg", "http://{host}/ü.jpg"])
+def test_redirects_are_followed(status, location, allowed):
+    def answer(connection, request):
+        first = request.startswith(b"GET /a.jpg ")
+        target = location.replace("{host}", f"127.0.0.77:{server.port}")
+        connection.sendall(f"HTTP/1.1 {status}\r\nLocation: {target}\r\n\r\n".encode() if first else http(b"photo"))
+    with serving(answer) as server:
+        assert get(allowed(server) + "/a.jpg") == b"photo"
+
+
+def test_several_are_fetched_at_once_and_keep_their_order(allowed):
+    together = threading.Barrier(3)
+
+    def answer(connection, request):
+        together.wait(20)  # none is answered before all have asked
+        connection.sendall(http(request.split()[1]))
+    with serving(answer) as server:
+        host = allowed(server)
+        results = fetch.fetch_all([f"{host}/1", f"{host}/2", "http://127.0.0.1/", f"{host}/3"])
+    assert results[:2] + results[3:] == [b"/1", b"/2", b"/3"]
+    assert results[2].status == 403
+
+
+@pytest.fixture
+def tls(monkeypatch, tmp_path, names):
+    """A server of https://photos.example with a certificate for the names given; yields (server, SNI seen)."""
+    def start(*certified):
+        authority, seen = trustme.CA(), []
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        fetch._tls.cache_clear()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(*certified).configure_cert(context)
+        context.sni_callback = lambda _, name, __: seen.append(name)
+
+        class TlsServer(loopback.Server):
+            def _answer(self, connection):
+                try:
+                    super()._answer(context.wrap_socket(connection, server_side=True))
+                except OSError:
+                    pass
+        server = TlsServer(replying(http(b"photo")))
+        names(photos_example="127.0.0.77")
+        return server, seen
+    yield start
+    fetch._tls.cache_clear()
+
+
+def test_tls_asks_for_and_checks_the_name_not_the_address(tls, allowed):
+    server, seen = tls("photos.example")
+    allowed(server)
+    assert get(f"https://photos.example:{server.port}/") == b"photo"
+    assert seen == ["photos.example"]
+
+
+@pytest.mark.parametrize("certified", ["other.example", "127.0.0.77"])
+def test_tls_of_another_name_is_refused(certified, tls, allowed):
+    server, _ = tls(certified)
+    allowed(server)
+    assert refused(f"https://photos.example:{server.port}/") == 502
+
+
+def test_tls_of_an_unknown_authority_is_refused(tls, allowed, monkeypatch):
+    server, _ = tls("photos.example")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    allowed(server)
+    result = get(f"https://photos.example:{server.port}/")
+    assert result.status == 502 and "certificate" in str(result)
+
+
+# What bad ones do.
+
+def drip(connection, request, start=b"HTTP/1.1 200 OK\r\n\r\n", byte=b"x"):
+    connection.sendall(start)
+    while True:
+        connection.sendall(byte)
+        time.sleep(0.02)
+
+
+SLOW = {"body": drip, "headers": lambda connection, request: drip(connection, request, b"HTTP/1.1 200 OK\r\nX: "),
+        "header lines": lambda connection, request: drip(connection, request, b"HTTP/1.1 ", b"100 C\r\n\r\nHTTP/1.1 "),
+        "status line": lambda connection, request: drip(connection, request, b"HTTP"),
+        "chunks": lambda connection, request: drip(connection, request, http(Transfer_Encoding="chunked",
+                                                                            Content_Length=None), b"1\r\nx\r\n"),
+        "silence": lambda connection, request: connection.recv(1)}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_slow_servers_are_left_in_time(kind, allowed, hurried):
+    with serving(SLOW[kind]) as server:
+        assert refused(allowed(server)) == 504
+        assert server.ended.wait(20), "the connection was left open"
+    for thread in threading.enumerate():
+        if isinstance(thread, fetch.Fetch):
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_a_tls_handshake_that_never_ends_is_left_in_time(allowed, hurried):
+    with serving(lambda connection, request: connection.recv(1)) as server:
+        assert refused(allowed(server).replace("http:", "https:")) == 504
+        assert server.ended.wait(20)
+
+
+def test_a_slow_name_server_is_left_in_time(monkeypatch, hurried):
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(20) or [])
+    assert refused("http://slow.example/") == 504
+    answer.set()
+
+
+def test_one_slow_url_of_several_does_not_cost_the_others(allowed, hurried):
+    with serving(drip) as slow, serving(replying(http(b"photo"))) as quick:
+        results = fetch.fetch_all([allowed(slow), allowed(quick)])
+    assert results[0].status == 504 and results[1] == b"photo"
+
+
+def endless(start: bytes, part: bytes = b"x" * 65536):
+    def behaviour(connection, request):
+        connection.sendall(start)
+        while True:
+            connection.sendall(part)
+    return behaviour
+
+
+BOMB = b"\x1f\x8b\x08" + bytes(100)
+BAD = {
+    "endless body": (endless(b"HTTP/1.1 200 OK\r\n\r\n"), 413),
+    "endless chunks": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4000\r\n" + b"x" * 0x4000 + b"\r\n"),
+                       413),
+    "endless chunk": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n"), 413),
+    "endless header": (endless(b"HTTP/1.1 200 OK\r\nX: "), 502),
+    "endless headers": (endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 9999), 502),
+    "endless status line": (endless(b"HTTP/1.1 200 "), 502),
+    "too long, and says so": (replying(http(Content_Length=10_000_001)), 413),
+    "too long, but says less": (endless(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), b"xxxxx"),
+    "shorter than it says": (replying(http(b"short", Content_Length=9)), 502),
+    "chunks cut short": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), 502),
+    "chunks of nonsense": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), 502),
+    "negative length": (replying(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), b""),
+    "gzip": (replying(http(BOMB, Content_Encoding="gzip")), 502), "br": (replying(http(BOMB, Content_Encoding="br")), 502),
+    "gzip twice": (replying(http(BOMB, Content_Encoding="gzip, gzip")), 502),
+    "404": (replying(http(b"", "404 Not Found")), 502), "500": (replying(http(b"", "500 Oops")), 502),
+    "204": (replying(http(b"", "204 No Content")), 502), "206": (replying(http(b"x", "206 Partial")), 502),
+    "a redirect to nowhere": (replying(http(b"", "302 Found")), 502),
+    "a redirect to itself": (replying(http(b"", "302 Found", Location="/")), 502),
+    "a redirect to nonsense": (replying(http(b"", "302 Found", Location="http://[")), 502),
+    "not HTTP": (replying(b"SSH-2.0-OpenSSH_9.2\r\n"), 502), "HTTP/0.9": (replying(b"photo"), 502),
+    "nothing": (replying(b""), 502)}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_servers(kind, allowed):
+    behaviour, expected = BAD[kind]
+    with serving(behaviour) as server:
+        result = get(allowed(server))
+        assert (result.status if isinstance(result, RequestError) else result) == expected
+        assert server.ended.wait(20)
+        assert server.connections <= 1 + fetch.REDIRECTS
+
+
+def test_many_large_files_together_are_too_large(allowed):
+    with serving(replying(http(bytes(9_000_000)))) as server:
+        results = fetch.fetch_all([allowed(server)] * 6)
+    assert {result.status for result in results if isinstance(result, RequestError)} == {413}
+    assert sum(len(result) for result in results if isinstance(result, bytes)) <= fetch.TOTAL_BYTES
+
+
+def test_messages_never_hold_the_query(allowed):
+    with serving(replying(http(b"", "302 Found", Location="http://[?secret"))) as server:
+        for url in (allowed(server) + "/?secret", "http://127.0.0.1/?secret", "http://nowhere.invalid/?secret",
+                    "x?secret", "http://[?secret"):
+            assert "secret" not in str(get(url))
+
+
+# s3://bucket/key
+
+@pytest.fixture(scope="module")
+def s3_server():
+    from moto.server import ThreadedMotoServer
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def buckets(s3_server, monkeypatch):
+    """The buckets `photos`, which is enabled, and `private`, which is not."""
+    import boto3
+    for name, value in {"AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+                        "AWS_DEFAULT_REGION": "us-east-1", "S3_BUCKETS": "other, photos"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    for name in ("photos", "private"):
+        client.create_bucket(Bucket=name)
+        client.put_object(Bucket=name, Key="a b/ü.jpg", Body=b"photo")
+    client.put_object(Bucket="photos", Key="large", Body=bytes(10_000_001))
+
+
+def test_an_object_of_an_enabled_bucket(buckets):
+    assert get("s3://photos/a b/ü.jpg") == b"photo"
+
+
+@pytest.mark.parametrize("url, status, words", [
+    ("s3://private/a b/ü.jpg", 403, "S3_BUCKETS"), ("s3://photos.evil/a", 403, "S3_BUCKETS"), ("s3:///a", 403, "S3_BUCKETS"),
+    ("s3://photos/none.jpg", 502, "NoSuchKey"), ("s3://other/a", 502, "NoSuchBucket"), ("s3://photos/large", 413, "10 MB"),
+    ("s3://photos", 400, "s3://bucket/key"), ("s3://photos/", 400, "s3://bucket/key")])
+def test_objects_that_are_refused(buckets, url, status, words):
+    result = get(url)
+    assert result.status == status and words in str(result)
+
+
+def test_s3_is_off_unless_buckets_are_named(monkeypatch):
+    monkeypatch.delenv("S3_BUCKETS", raising=False)
+    assert refused("s3://photos/a.jpg") == 403
+
+
+def test_s3_without_its_client_says_so(monkeypatch):
+    monkeypatch.setenv("S3_BUCKETS", "photos")
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert "boto3" in str(get("s3://photos/a.jpg"))
+
+
+def test_no_redirect_leads_into_s3(buckets, allowed):
+    with serving(replying(http(b"", "302 Found", Location="s3://photos/a b/ü.jpg"))) as server:
+        assert refused(allowed(server)) == 400
