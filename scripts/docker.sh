@@ -45,7 +45,7 @@ build() {
 remove() {
   local title
   engine version >/dev/null
-  title=$(docker inspect --format "$TITLE_OF" "$name" 2>/dev/null) || return 0
+  title=$(docker container inspect --format "$TITLE_OF" "$name" 2>/dev/null) || return 0
   if [[ $title != "$TITLE" ]]; then
     fail "the container named $name is not ours; choose another name: make $1 CONTAINER=clothes"
   fi
@@ -73,7 +73,7 @@ run() {
       echo "Its log: docker logs $name; to stop it: make docker-stop"
       return
     fi
-    if [[ $(docker inspect --format '{{.State.Running}}' "$name") != true ]]; then break; fi
+    if [[ $(docker container inspect --format '{{.State.Running}}' "$name") != true ]]; then break; fi
     sleep 0.5
   done
   docker logs --tail 30 "$name" >&2
