@@ -63,7 +63,7 @@ def read(source: str) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the interpreter's greeting off stderr; it is written by C++, so the file descriptor itself is turned away."""
+    """Keep the interpreter's greeting off stderr: C++ writes it, so the file descriptor itself is turned away."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -77,7 +77,7 @@ def photos(tmp_path_factory):
 def run(index, model, output):
     """evaluate.py in this process, which has TensorFlow loaded already."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["evaluate.py", "--index", str(index), "--model", str(model), "--output", str(output)])
+        patch.setattr(sys, "argv", ["evaluate.py", *map(str, ("--index", index, "--model", model, "--output", output))])
         evaluate.main()
 
 
@@ -107,7 +107,7 @@ def test_figures_of_the_splits(report):
     assert splits["test"]["accuracy_interval"] == list(metrics.wilson(7, 9))
     assert report.metrics["gap"] == {"train": pytest.approx(2 / 9), "validation": pytest.approx(2 / 9)}
     assert splits["train"]["macro_f1"] == 1 and splits["test"]["macro_f1"] == pytest.approx((0.8 + 0.8 + 0.75) / 3)
-    # Every clear colour gets about the same probability, so train's loss is -log of it and its ECE what is missing to 1.
+    # Each clear colour gets about the same probability: train's loss is -log of it, its ECE what is missing to 1.
     probability = np.exp(-splits["train"]["loss"])
     assert 0.9 < probability < 1 and splits["train"]["ece"] == pytest.approx(1 - probability, abs=0.002)
 
@@ -167,8 +167,8 @@ def test_page_shows_the_photos_whose_label_looks_wrong(report):
     assert suspects.images == 1  # the other one is not in the index any more
 
 
-@pytest.mark.parametrize("name", ["samples", "predictions", "mistakes", "suspects", "augmented", "curves", "curves-dark",
-                                  "calibration", "calibration-dark"])
+@pytest.mark.parametrize("name", ["samples", "predictions", "mistakes", "suspects", "augmented", "curves",
+                                  "curves-dark", "calibration", "calibration-dark"])
 def test_pictures_lie_beside_the_page(report, name):
     with Image.open(report.folder / f"{name}.png") as image:
         assert image.format == "PNG" and len(set(image.convert("L").resize((50, 50)).tobytes())) > 2

@@ -21,7 +21,7 @@ def serving_environment():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model and photos: one per colour and a grey one, in a tree with what should be passed over, and broken files."""
+    """A model and photos: one per colour and a grey one, among what should be passed over, and broken files."""
     folder = tmp_path_factory.mktemp("predict")
     colour_model.write(folder / "model.tflite", confidence_threshold=0.6)
     (folder / "photos" / "deeper" / ".hidden").mkdir(parents=True)
