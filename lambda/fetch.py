@@ -94,9 +94,7 @@ class Fetch(threading.Thread):
             self._connect(host, port)
             try:
                 if scheme == "https":
-                    self._socket = _tls().wrap_socket(self._socket, server_hostname=host.rstrip("."),
-                                                      do_handshake_on_connect=False)
-                    self._socket.do_handshake()
+                    self._socket = _tls().wrap_socket(self._socket, server_hostname=host.rstrip("."))
                 connection = http.client.HTTPConnection(host, port)
                 connection.sock = self._socket
                 name = f"[{host}]" if ":" in host else host

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 class Server:
     """A TCP server: behaviour(connection, request) answers each connection; None says nothing and closes.
 
-    connections counts them, requests holds what was sent up to the blank line.
+    connections counts them, requests holds what was sent up to the blank line (or TLS's first message).
     """
 
     def __init__(self, behaviour: Callable | None = None, address: str = "127.0.0.77"):
@@ -30,7 +30,7 @@ class Server:
             try:
                 if self.behaviour:
                     request = b""
-                    while b"\r\n\r\n" not in request and (received := connection.recv(4096)):
+                    while b"\r\n\r\n" not in request and request[:1] != b"\x16" and (received := connection.recv(4096)):
                         request += received
                     self.requests.append(request)
                     self.behaviour(connection, request)

@@ -278,7 +278,7 @@ def test_slow_servers_are_left_in_time(kind, allowed, hurried):
 
 
 def test_a_tls_handshake_that_never_ends_is_left_in_time(allowed, hurried):
-    with serving(lambda connection, request: connection.recv(1)) as server:
+    with serving(lambda connection, request: drip(connection, request, b"\x16\x03\x03\x40\x00", b"\0")) as server:
         assert refused(allowed(server).replace("http:", "https:")) == 504
         assert server.ended.wait(20)
 
