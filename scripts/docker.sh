@@ -66,7 +66,7 @@ run() {
     explain
   fi
   for _ in {1..60}; do
-    if answer=$("${PYTHON:-python3}" scripts/test_lambda.py --url "$url" --timeout 10 2>&1); then
+    if answer=$("${PYTHON:-python3}" scripts/test_lambda.py --url "$url" --timeout 60 2>&1); then
       echo "$name answers. Ask it, for example:"
       echo "  curl -d '{\"url\": \"https://…/photo.jpg\"}' $url"
       echo "  python3 scripts/test_lambda.py --url $url photo.jpg"

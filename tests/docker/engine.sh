@@ -1,16 +1,22 @@
 #!/usr/bin/env bash
-# A private Docker engine for the tests, all of it below one folder.
+# A private Docker engine for the tests: all its files below one folder, its own bridge, no rule in the firewall, so that
+# it stands beside other engines. What its containers publish is reached on loopback; they reach nothing themselves.
 #   tests/docker/engine.sh start FOLDER [flags of dockerd]   then: export DOCKER_HOST=unix://FOLDER/docker.sock
 #   tests/docker/engine.sh stop FOLDER                       stops it and deletes the folder
-# Needs root and Debian's package docker.io. Not beside another engine: they would share one bridge.
+# Needs root and Debian's packages docker.io and iproute2.
 set -euo pipefail
 
 start() {
-  local folder=$1
+  local folder=$1 bridge=test-$$
   shift
   mkdir -p "$folder"
+  ip link add "$bridge" type bridge
+  echo "$bridge" >"$folder/bridge"
+  ip address add "172.$((20 + $$ % 10)).$(($$ / 10 % 250)).1/24" dev "$bridge"
+  ip link set "$bridge" up
   dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" \
-    --host "unix://$folder/docker.sock" "$@" </dev/null >"$folder/log" 2>&1 &
+    --host "unix://$folder/docker.sock" --bridge "$bridge" --iptables=false --ip-masq=false --ip-forward=false \
+    "$@" </dev/null >"$folder/log" 2>&1 &
   for _ in $(seq 60); do
     if docker --host "unix://$folder/docker.sock" version >/dev/null 2>&1; then return; fi
     if ! kill -0 $! 2>/dev/null; then break; fi
@@ -30,6 +36,7 @@ stop() {
       sleep 0.5
     done
   fi
+  if [[ -s $folder/bridge ]]; then ip link delete "$(<"$folder/bridge")" 2>/dev/null || true; fi
   rm -rf "$folder"
 }
 
