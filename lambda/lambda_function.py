@@ -47,7 +47,7 @@ def lambda_handler(event: object, context: object = None) -> object:
         except Exception:
             record["exception"] = traceback.format_exc()
             response = Response(500, {"error": "the server failed; its log says why"})
-        body = response.body if isinstance(response.body, str) else json.dumps(response.body)
+        body = response.body if isinstance(response.body, str) else json.dumps(response.body) + "\n"
     record["status"] = response.status
     if response.status >= 400:
         record["error"] = response.body["error"]

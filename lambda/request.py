@@ -73,7 +73,7 @@ def sources(request: Request) -> tuple[list[Source], bool]:
     kind = kind.strip().lower()
     body = request.body
     if not body:
-        raise RequestError(400, 'the body is empty; send a photo, or JSON such as {"url": "https://…"}')
+        raise RequestError(400, 'the body is empty; send a photo, or JSON such as {"url": "https://..."}')
     if kind == "application/json" or kind.endswith("+json"):
         return sources_in(_json(body))
     if isinstance(body, str):
@@ -119,7 +119,7 @@ def _json(body: str | bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise RequestError(400, 'the body is not valid JSON; send for example {"url": "https://…"}') from None
+        raise RequestError(400, 'the body is not valid JSON; send for example {"url": "https://..."}') from None
 
 
 def _multipart(body: bytes, parameters: str) -> tuple[list[Source], bool]:

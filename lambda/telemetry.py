@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 NAMESPACE = "ImageClassifier"
-FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
+FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
 UNITS = {"total_ms": "Milliseconds", "fetch_ms": "Milliseconds", "decode_ms": "Milliseconds",
          "model_ms": "Milliseconds", "images": "Count", "client_errors": "Count", "server_errors": "Count"}
 
@@ -24,14 +24,15 @@ def timed(record: dict, name: str) -> Iterator[None]:
 
 
 def write(record: dict) -> None:
-    """Print the record of a request with the metrics that it holds: those of UNITS, and its answers' confidence."""
-    status = record["status"]
-    record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status >= 500))
-    metrics = [_metrics([["function"]], {name: unit for name, unit in UNITS.items() if name in record})]
-    if "confidence" in record:  # also by label: its number of samples is that of the answers with the label
-        metrics.append(_metrics([["function"], ["function", "label"]] if "label" in record else [["function"]],
-                                {"confidence": "None"}))
-    record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": metrics}
+    """Print the record of a request; on Lambda with the metrics in it: those of UNITS, and the answers' confidence."""
+    if FUNCTION:
+        status = record["status"]
+        record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status >= 500))
+        metrics = [_metrics([["function"]], {name: unit for name, unit in UNITS.items() if name in record})]
+        if "confidence" in record:  # also by label: the number of its samples is that of the answers with the label
+            metrics.append(_metrics([["function"], ["function", "label"]] if "label" in record else [["function"]],
+                                    {"confidence": "None"}))
+        record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": metrics}
     print(json.dumps(record), flush=True)
 
 
