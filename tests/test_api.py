@@ -1,0 +1,441 @@
+"""The API as a specification: every way in, every refusal, what is answered and what is logged."""
+import base64
+import hashlib
+import json
+import re
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import api
+import loopback
+from api import KINDS, encoded, event, form, picture
+from conftest import ROOT
+
+SERVING = ROOT / ".venv" / "ai-edge-litert" / "bin" / "python"
+RED = picture("red")
+JSON = {"content_type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def function(tmp_path_factory):
+    return api.load(tmp_path_factory.mktemp("model"), confidence_threshold=0.6, dataset="drawn", created="2026-01-01",
+                    metrics={"test": {"accuracy": 0.9}}, history=[{"epoch": 1}], suspects=[{"path": "x"}])
+
+
+@pytest.fixture
+def ask(function):
+    """Ask the handler; returns the response with its JSON parsed."""
+    def ask(*arguments, **options):
+        response = function.lambda_handler(event(*arguments, **options), None)
+        body = response["body"]
+        is_json = response["headers"]["Content-Type"] == "application/json"
+        return SimpleNamespace(status=response["statusCode"], headers=response["headers"],
+                               body=json.loads(body) if is_json and body else body)
+    return ask
+
+
+@pytest.fixture
+def photo_url(monkeypatch):
+    """A URL where the red picture is, or what is given."""
+    import fetch
+    with loopback.serving(loopback.replying(loopback.http(RED))) as server:
+        monkeypatch.setattr(fetch, "is_public", lambda address: address == "127.0.0.77")
+        monkeypatch.setattr(fetch, "PORTS", {server.port})
+        yield f"http://127.0.0.77:{server.port}/red.jpg"
+
+
+def wrapped(content: bytes) -> str:
+    return base64.encodebytes(content).decode()
+
+
+# Ways to send the red picture: body and headers.
+GOOD = {
+    "JPEG": (RED, {"content_type": "image/jpeg"}), "PNG": (picture(kind="PNG"), {"content_type": "image/png"}),
+    "WEBP": (picture(kind="WEBP", lossless=True), {"content_type": "image/webp"}),
+    "wrong type": (picture(kind="PNG"), {"content_type": "image/jpeg"}),
+    "type with parameter": (RED, {"content_type": "image/jpeg; q=1"}), "type in capitals": (RED, {"CONTENT_TYPE": "IMAGE/JPEG"}),
+    "header in capitals": (RED, {"Content_Type": "image/jpeg"}), "binary": (RED, {"content_type": "application/octet-stream"}),
+    "no type": (RED, {}), "curl's own type": (RED, {"content_type": "application/x-www-form-urlencoded"}),
+    "base64": ({"image": encoded(RED)}, JSON), "base64 in lines": ({"image": wrapped(RED)}, JSON),
+    "base64 for URLs": ({"image": base64.urlsafe_b64encode(RED).decode()}, JSON),
+    "base64 without padding": ({"image": encoded(RED).rstrip("=")}, JSON),
+    "data URL": ({"image": "data:image/jpeg;base64," + encoded(RED)}, JSON),
+    "JSON with charset": ({"image": encoded(RED)}, {"content_type": "application/json; charset=utf-8"}),
+    "JSON of a vendor": ({"image": encoded(RED)}, {"content_type": "application/vnd.photo+json"}),
+    "JSON, other keys too": ({"image": encoded(RED), "id": 7}, JSON),
+    "JSON by curl -d": ({"image": encoded(RED)}, {"content_type": "application/x-www-form-urlencoded"}),
+    "JSON in UTF-16": (json.dumps({"image": encoded(RED)}).encode("utf-16"), JSON),
+    "form": (form(RED), {"content_type": "multipart/form-data; boundary=----form"}),
+    "form, quoted boundary": (form(RED, boundary="a b"), {"content_type": 'multipart/form-data; boundary="a b"'}),
+    "form, any name": (form(RED, name="x", filename="ü"), {"content_type": "Multipart/Form-Data; Boundary=----form"}),
+    "form with text in it": (b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n' + form(RED, boundary="b"),
+                             {"content_type": "multipart/form-data; charset=utf-8; boundary=b"}),
+    "form with an empty field": (b'--b\r\nContent-Disposition: form-data; name="f"; filename=""\r\n\r\n\r\n'
+                                 + form(RED, boundary="b"), {"content_type": "multipart/form-data; boundary=b"})}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", GOOD)
+def test_every_way_in_gives_the_same_answer(way, kind, ask):
+    body, headers = GOOD[way]
+    response = ask(body=body, kind=kind, **headers)
+    assert response.status == 200
+    assert [*response.body] == ["red", "blue", "green"]
+    assert response.body == pytest.approx({"red": 0.97, "blue": 0.015, "green": 0.015}, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_url(kind, ask, photo_url):
+    assert [*ask(body={"url": photo_url}, kind=kind).body][0] == "red"
+
+
+def test_the_direct_event_gives_the_plain_mapping(function, photo_url):
+    """What the reference's client sends, and prints as it is."""
+    by_url = function.lambda_handler({"url": photo_url}, None)
+    assert by_url == function.lambda_handler({"image": encoded(RED)}, None)
+    assert [*by_url] == ["red", "blue", "green"] and all(type(score) is float for score in by_url.values())
+
+
+@pytest.mark.parametrize("sent, words", [({"url": "http://127.0.0.1/"}, "not a public"), ({"image": "!"}, "base64"),
+                                         ({}, '"url"'), ([], '"url"'), (None, '"url"'), ("x", '"url"'), (7, '"url"')])
+def test_the_direct_event_gets_errors_in_words(function, sent, words):
+    answer = function.lambda_handler(sent, None)
+    assert [*answer] == ["error"] and words in answer["error"]
+
+
+# As AWS documents them, shortened.
+REST = {"resource": "/predict", "path": "/predict", "httpMethod": "POST", "headers": {"content-type": "image/jpeg"},
+        "multiValueHeaders": {"content-type": ["image/jpeg"]}, "queryStringParameters": None, "pathParameters": None,
+        "stageVariables": None, "requestContext": {"resourcePath": "/predict", "httpMethod": "POST", "stage": "prod",
+                                                   "path": "/prod/predict", "requestId": "id-1"},
+        "body": encoded(RED), "isBase64Encoded": True}
+HTTP = {"version": "2.0", "routeKey": "POST /predict", "rawPath": "/predict", "rawQueryString": "",
+        "headers": {"content-type": "image/jpeg"}, "requestContext": {
+            "http": {"method": "POST", "path": "/predict", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
+            "requestId": "id-1", "stage": "$default", "apiId": "a"}, "body": encoded(RED), "isBase64Encoded": True}
+
+
+@pytest.mark.parametrize("variant", [
+    REST, {**REST, "path": "/shop/predict"},  # a custom domain with a base path
+    {**REST, "resource": "/{proxy+}", "path": "/predict/"}, {**REST, "headers": None},
+    {**REST, "multiValueHeaders": None}, HTTP, {**HTTP, "rawPath": "/prod/predict", "requestContext": {
+        **HTTP["requestContext"], "stage": "prod"}}])
+def test_events_as_aws_sends_them(variant, function, capsys):
+    response = function.lambda_handler(variant, None)
+    assert response["statusCode"] == 200 and next(iter(json.loads(response["body"]))) == "red"
+    assert json.loads(capsys.readouterr().out)["request_id"] == "id-1"
+
+
+MANY = {"content_type": "multipart/form-data; boundary=----form"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("body, headers", [
+    ({"images": [encoded(RED), encoded(picture("blue")), "?", encoded(b"text"), encoded(RED[:300])]}, JSON),
+    (form(RED, picture("blue"), b"", b"text", RED[:300]), MANY)])
+def test_lists_get_a_list_with_errors_in_their_places(body, headers, kind, ask):
+    response = ask(target="/predict?top=1", body=body, kind=kind, **headers)
+    assert response.status == 200
+    red, blue, *errors = response.body
+    assert (red.keys(), [*red["predictions"]], red["confident"]) == ({"predictions", "confident"}, ["red"], True)
+    assert [*blue["predictions"]] == ["blue"]
+    assert [(error.keys(), error["status"]) for error in errors] == [
+        ({"error", "status"}, status) for status in ((400 if headers is JSON else 415), 415, 422)]
+
+
+def test_a_list_of_urls(ask, photo_url):
+    response = ask(body={"urls": [photo_url, "http://127.0.0.1/", photo_url, "nonsense"]})
+    assert [item.get("status", 200) for item in response.body] == [200, 403, 200, 400]
+
+
+def test_a_list_of_one_is_a_list(ask):
+    assert len(ask(body={"images": [encoded(RED)]}).body) == 1
+
+
+# Body, headers, status and words.
+BAD = {
+    "nothing": (b"", {}, 400, "the body is empty"),
+    "no JSON": (b"{", JSON, 400, "not valid JSON"), "text": (b"hello", {"content_type": "text/plain"}, 415, "JPEG"),
+    "a word": (b"hello", JSON, 400, "not valid JSON"), "null": (b"null", JSON, 400, '"url"'),
+    "list": (b"[1]", JSON, 400, '"url"'), "number": (b"7", JSON, 400, '"url"'),
+    "deep": (b"[" * 100_000, JSON, 400, "not valid JSON"), "digits": (b"9" * 9999, JSON, 400, "not valid JSON"),
+    "no UTF-8": (b'{"url": "\xff"}', JSON, 400, "not valid JSON"),
+    "empty object": ({}, JSON, 400, '"url"'), "other keys": ({"link": "x"}, JSON, 400, '"url"'),
+    "two keys": ({"url": "x", "image": "y"}, JSON, 400, "one of"),
+    "url of no text": ({"url": 7}, JSON, 400, '"url" must be text'), "empty url": ({"url": ""}, JSON, 400, "must be text"),
+    "null url": ({"url": None}, JSON, 400, "must be text"), "list in url": ({"url": ["x"]}, JSON, 400, "must be text"),
+    "urls of no list": ({"urls": "x"}, JSON, 400, "list of 1 to 16"), "no urls": ({"urls": []}, JSON, 400, "list of 1 to 16"),
+    "many urls": ({"urls": ["x"] * 17}, JSON, 400, "list of 1 to 16"), "mixed": ({"images": ["", 1]}, JSON, 400, "must be text"),
+    "a bad url": ({"url": "shirt.jpg"}, JSON, 400, "https://"), "file url": ({"url": "file:///etc/passwd"}, JSON, 400, "https://"),
+    "inner url": ({"url": "http://169.254.169.254/"}, JSON, 403, "not a public address"),
+    "port": ({"url": "http://example.com:8080/"}, JSON, 403, "port 8080"),
+    "s3": ({"url": "s3://bucket/key"}, JSON, 403, "S3_BUCKETS"),
+    "unknown host": ({"url": "http://nowhere.invalid/"}, JSON, 502, "nowhere.invalid is not known"),
+    "no base64": ({"image": "?!"}, JSON, 400, "base64"), "base64 of text": ({"image": encoded(b"hello")}, JSON, 415, "JPEG"),
+    "base64, odd": ({"image": "A"}, JSON, 400, "base64"), "surrogate": (b'{"image": "\\ud800"}', JSON, 400, "base64"),
+    "html": (b"<html>", {"content_type": "text/html"}, 415, "text/html is not supported"),
+    "video": (b"x", {"content_type": "video/mp4"}, 415, "video/mp4 is not supported"),
+    "heic": (b"\0\0\0\x18ftypheic" + bytes(99), {"content_type": "image/heic"}, 415, "JPEG, PNG"),
+    "svg": (b"<svg/>", {"content_type": "image/svg+xml"}, 415, "JPEG, PNG"),
+    "cut": (RED[:300], {"content_type": "image/jpeg"}, 422, "is the file complete"),
+    "bomb": (RED[:RED.index(b"\xff\xc0") + 5] + b"\xff\xff\xff\xff" + RED[RED.index(b"\xff\xc0") + 9:],
+             {"content_type": "image/jpeg"}, 413, "65535 x 65535"),
+    "large": (bytes(10_000_001), {"content_type": "image/jpeg"}, 413, "10 MB"),
+    "form, no boundary": (form(RED), {"content_type": "multipart/form-data"}, 400, "boundary"),
+    "form, other boundary": (form(RED), {"content_type": "multipart/form-data; boundary=x"}, 400, "cut short"),
+    "form cut": (form(RED)[:-20], MANY, 400, "cut short"), "form without files": (b"------form--\r\n", MANY, 400, "0 files"),
+    "form of text": (b'------form\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n------form--', MANY, 400, "0 files"),
+    "form of many": (form(*[b"x"] * 17), MANY, 400, "17 files")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said(case, kind, ask):
+    body, headers, status, words = BAD[case]
+    response = ask(body=body, kind=kind, **headers)
+    assert response.status == status
+    assert [*response.body] == ["error"] and words in response.body["error"]
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("broken", [{"body": "?", "isBase64Encoded": True}, {"body": {"url": "x"}}, {"body": ["x"]}])
+def test_broken_bodies_of_events(broken, function):
+    assert function.lambda_handler({**REST, **broken}, None)["statusCode"] == 400
+
+
+@pytest.mark.parametrize("top, count", [("1", 1), ("2", 2), ("3", 3), ("99", 3), ("999999999", 3), ("01", 1)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_top_cuts_the_answer(top, count, kind, ask):
+    whole = ask(body=RED, kind=kind).body
+    assert ask(target=f"/predict?top={top}", body=RED, kind=kind).body == dict([*whole.items()][:count])
+
+
+@pytest.mark.parametrize("top", ["0", "-1", "1.5", "x", "", "²", "٣", "1e3", "9999999999", "1,2"])
+def test_top_must_be_a_whole_number(top, ask):
+    response = ask(target=f"/predict?top={top}", body=RED)
+    assert response.status == 400 and "top must be" in response.body["error"]
+
+
+@pytest.mark.parametrize("method, target, status, allow", [
+    ("GET", "/predict", 405, "POST, OPTIONS"), ("DELETE", "/predict", 405, "POST, OPTIONS"),
+    ("HEAD", "/predict", 405, "POST, OPTIONS"), ("POST", "/", 405, "GET, HEAD, OPTIONS"),
+    ("PUT", "/health", 405, "GET, HEAD, OPTIONS"), ("GET", "/nothing", 404, None), ("POST", "/predict/x", 404, None),
+    ("GET", "/model.tflite", 404, None), ("GET", "/../etc/passwd", 404, None), ("BREW", "/", 405, "GET, HEAD, OPTIONS")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_paths_and_methods(method, target, status, allow, kind, ask):
+    response = ask(method, target, kind=kind)
+    assert (response.status, response.headers.get("Allow")) == (status, allow)
+    assert method == "HEAD" or "error" in response.body
+
+
+@pytest.mark.parametrize("target, allow", [("/", "GET, HEAD, OPTIONS"), ("/health", "GET, HEAD, OPTIONS"),
+                                           ("/predict", "POST, OPTIONS")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_preflight(target, allow, kind, ask):
+    response = ask("OPTIONS", target, kind=kind, origin="https://shop.example")
+    assert (response.status, response.body) == (204, "")
+    assert response.headers["Access-Control-Allow-Methods"] == allow
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Content-Type" in response.headers["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_health_is_the_models_card(kind, ask):
+    card = ask("GET", "/health", kind=kind).body
+    assert card["versions"].keys() == {"python", "numpy", "pillow", "interpreter"}
+    del card["versions"]
+    assert card == {"status": "ok", "labels": ["blue", "green", "red"], "size": [40, 30], "confidence_threshold": 0.6,
+                    "dataset": "drawn", "created": "2026-01-01", "metrics": {"test": {"accuracy": 0.9}}}
+
+
+def test_head_is_get_without_its_body(ask):
+    get, head = ask("GET", "/health"), ask("HEAD", "/health")
+    assert (head.status, head.headers, head.body) == (200, get.headers, "")
+
+
+def test_the_page_runs_its_own_script_and_style_and_nothing_else(ask):
+    response = ask("GET", "/")
+    assert response.status == 200 and response.headers["Content-Type"] == "text/html; charset=utf-8"
+    policy = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))
+    for tag in ("script", "style"):
+        (text,) = re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", response.body, re.DOTALL)
+        assert policy[f"{tag}-src"] == f"'sha256-{encoded(hashlib.sha256(text.encode()).digest())}'"
+    assert not re.search(r"\s(style|on\w+)=", response.body.partition("<script>")[0].partition("-->")[2])
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in str(policy)
+
+
+def test_probabilities_are_sorted_and_sum_to_one(ask):
+    for colour in ("red", "green", "blue", "grey", "white", "orange", (90, 91, 92)):
+        scores = [*ask(body=picture(colour)).body.values()]
+        assert scores == sorted(scores, reverse=True) and abs(sum(scores) - 1) < 1e-6
+
+
+@pytest.mark.parametrize("colour, confident", [("red", True), ("grey", False)])
+def test_low_confidence_is_told(colour, confident, ask, capsys):
+    response = ask(body=picture(colour))
+    assert response.headers.get("X-Confidence") == (None if confident else "low")
+    assert json.loads(capsys.readouterr().out)["confident"] is confident
+    assert ask(body={"images": [encoded(picture(colour))]}).body[0]["confident"] is confident
+    assert response.headers["Access-Control-Expose-Headers"] == "X-Confidence"
+
+
+def test_a_model_without_a_threshold_is_always_confident(tmp_path):
+    response = api.load(tmp_path).lambda_handler(event(body=picture("grey")))
+    assert response["statusCode"] == 200 and "X-Confidence" not in response["headers"]
+
+
+@pytest.mark.parametrize("memory, threads", [("128", 1), ("1769", 1), ("3008", 2), ("3538", 2), ("10240", 6)])
+def test_threads_are_the_cpus_that_lambda_gives(memory, threads, function, monkeypatch):
+    given = []
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)
+    monkeypatch.setattr(function.classifier, "Model", lambda path, threads: given.append(threads) or function.MODEL)
+    function.classifier.load()
+    assert given == [threads]
+
+
+# What is logged.
+
+@pytest.fixture
+def log(function, capsys, monkeypatch):
+    """Ask, as on Lambda; returns the one line that is printed."""
+    monkeypatch.setattr(function.telemetry, "FUNCTION", "classifier")
+
+    def log(*arguments, **options):
+        function.lambda_handler(event(*arguments, **options), None)
+        (line,) = capsys.readouterr().out.splitlines()
+        return json.loads(line)
+    return log
+
+
+def test_a_request_is_one_line(log):
+    line = log(body=RED)
+    assert {key: line[key] for key in ("route", "kind", "images", "bytes", "status", "label", "confident")} == {
+        "route": "POST /predict", "kind": "raw", "images": 1, "bytes": len(RED), "status": 200, "label": "red", "confident": True}
+    assert 0 < line["decode_ms"] + line["model_ms"] < line["total_ms"] and line["request_id"]
+
+
+def test_refusals_are_logged_with_their_reason(log):
+    line = log(body={"image": "?"})
+    assert (line["status"], line["error"]) == (400, "the image is not valid base64")
+    assert (line["client_errors"], line["server_errors"]) == (1, 0)
+
+
+@pytest.mark.parametrize("options", [{"body": RED}, {"body": {"images": [encoded(RED), "?"]}}, {"body": {"images": ["?"]}},
+                                     {"body": b""}, {"method": "GET", "target": "/"}])
+def test_metrics_follow_the_embedded_metric_format(log, options):
+    """The rules of CloudWatch's specification: every metric and dimension named is a field beside it, and of its type."""
+    line = log(**options)
+    assert isinstance(line["_aws"]["Timestamp"], int)
+    for directive in line["_aws"]["CloudWatchMetrics"]:
+        assert directive["Namespace"] == "ImageClassifier" and directive["Metrics"]
+        assert all(isinstance(line[name], str) for names in directive["Dimensions"] for name in names)
+        for metric in directive["Metrics"]:
+            assert metric["Unit"] in ("Milliseconds", "Count", "None")
+            values = line[metric["Name"]] if isinstance(line[metric["Name"]], list) else [line[metric["Name"]]]
+            assert 1 <= len(values) <= 100 and all(isinstance(value, (int, float)) for value in values)
+
+
+def test_neither_queries_nor_photos_are_logged(function, capsys, photo_url):
+    secrets = ["s3cret", encoded(RED)[100:140], "hunter2"]
+    function.lambda_handler(event(target="/predict?token=s3cret", body={"url": photo_url + "?key=s3cret"}))
+    function.lambda_handler(event(body={"url": "https://user:hunter2@example.com/?s3cret"}))
+    function.lambda_handler(event(body={"url": "http://127.0.0.1/?s3cret"}))
+    function.lambda_handler(event(body={"image": encoded(RED)}))
+    function.lambda_handler(event(body={"image": encoded(RED)[:-9]}))
+    output = "".join(capsys.readouterr())
+    assert output.count("\n") == 5 and not any(secret in output for secret in secrets)
+
+
+def test_a_failure_of_ours_is_logged_and_not_shown(function, ask, monkeypatch, capsys):
+    def fail(image):
+        raise RuntimeError("inner detail")
+    monkeypatch.setattr(function.MODEL, "predict", fail)
+    response = ask(body=RED)
+    assert (response.status, response.body) == (500, {"error": "the server failed; its log says why"})
+    assert "inner detail" in json.loads(capsys.readouterr().out)["exception"]
+
+
+# Any event at all.
+
+anything = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+                        lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+                        max_leaves=8)
+TYPES = st.sampled_from(["application/json", "image/jpeg", "multipart/form-data; boundary=b", "text/plain", "", "x/y"])
+BODIES = st.one_of(
+    st.text(), st.binary().map(encoded), st.just(encoded(RED)), st.just(form(RED, boundary="b").decode("latin-1")),
+    st.dictionaries(st.sampled_from(["url", "urls", "image", "images", "x"]), anything, max_size=2).map(json.dumps),
+    st.text().map(lambda text: json.dumps({"url": text})), st.text().map(lambda text: f"--b\r\n{text}\r\n\r\nx\r\n--b--"))
+proxy_events = st.fixed_dictionaries({"httpMethod": st.sampled_from(["POST", "GET", "OPTIONS", "HEAD"]) | anything}, optional={
+    "path": st.sampled_from(["/predict", "/health", "/"]) | anything, "resource": anything,
+    "headers": st.fixed_dictionaries({}, optional={"Content-Type": TYPES, "content-type": TYPES | anything}) | anything,
+    "multiValueHeaders": anything, "queryStringParameters": st.fixed_dictionaries({"top": st.text()}) | anything,
+    "body": BODIES | anything, "isBase64Encoded": st.booleans() | anything,
+    "requestContext": st.fixed_dictionaries({"http": anything, "stage": anything, "requestId": anything}) | anything,
+    "rawPath": anything})
+
+
+@pytest.fixture(scope="module")
+def offline():
+    """Names resolve to nothing, so that no URL that comes up is ever asked."""
+    def getaddrinfo(*_, **__):
+        raise socket.gaierror
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+@given(proxy_events)
+def test_any_proxy_event_gets_a_well_formed_response(function, offline, sent):
+    response = function.lambda_handler(sent, None)
+    assert response.keys() == {"statusCode", "headers", "body", "isBase64Encoded"}
+    assert response["statusCode"] in (200, 204, 400, 403, 404, 405, 413, 415, 422, 502, 504)
+    assert all(isinstance(text, str) for item in response["headers"].items() for text in item)
+    assert isinstance(response["body"], str) and response["isBase64Encoded"] is False
+    json.dumps(response).encode()
+    if response["statusCode"] >= 400 and sent["httpMethod"] != "HEAD":
+        assert json.loads(response["body"])["error"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(anything | st.dictionaries(st.sampled_from(["url", "image", "urls", "images"]), anything, max_size=2))
+def test_any_other_event_gets_an_answer(function, offline, sent):
+    json.dumps(function.lambda_handler(sent, None))
+
+
+# The serving side by itself.
+
+def serve_alone(script: str, *arguments, **environment) -> str:
+    """Run a script where only what serving needs is installed."""
+    if not SERVING.exists():
+        pytest.skip(f"{SERVING} is not there; `make .venv/ai-edge-litert/.installed` makes it")
+    return subprocess.run([SERVING, "-c", script, *map(str, arguments)], env={"PYTHONPATH": str(ROOT / "lambda"), **environment},
+                          check=True, capture_output=True, text=True, timeout=300).stdout.splitlines()[-1]
+
+
+def test_serving_needs_no_tensorflow_and_no_network_code_until_a_url_is_asked_for(tmp_path, function):
+    (tmp_path / "red.jpg").write_bytes(RED)
+    loaded = json.loads(serve_alone(
+        "import base64, json, sys, lambda_function as function\n"
+        "function.lambda_handler({'image': base64.b64encode(open(sys.argv[1], 'rb').read()).decode()})\n"
+        "print(json.dumps(sorted(sys.modules)))", tmp_path / "red.jpg", MODEL_PATH=function.model_path))
+    top_level = {name.partition(".")[0] for name in loaded}
+    others = top_level - set(sys.stdlib_module_names) - {"__main__", "__mp_main__"}
+    own = {path.stem for path in (ROOT / "lambda").glob("*.py")}
+    assert {name for name in others - own if not name.startswith("_")} <= {"numpy", "PIL", "ai_edge_litert", "sitecustomize",
+                                                                         "pywrap", "cython_runtime"}
+    assert not {"ssl", "http.client", "email", "urllib.request", "boto3", "fetch"} & set(loaded)
+
+
+def test_the_origin_of_cors_can_be_narrowed(function):
+    origin = serve_alone("import lambda_function as function\n"
+                         "print(function.lambda_handler({'httpMethod': 'GET', 'path': '/x'})['headers']"
+                         "['Access-Control-Allow-Origin'])", MODEL_PATH=function.model_path, CORS_ORIGIN="https://shop.example")
+    assert origin == "https://shop.example"
