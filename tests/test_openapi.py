@@ -1,0 +1,139 @@
+"""openapi.yaml tells the truth about scripts/serve.py, and serve.py about itself."""
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+import yaml
+
+import api
+import colour_model
+from conftest import ROOT
+
+SPECIFICATION = ROOT / "lambda" / "openapi.yaml"
+SERVING = ROOT / ".venv" / "ai-edge-litert" / "bin" / "python"
+# scripts/serve.py on a machine whose names resolve to nothing, so that no URL that comes up is ever asked.
+OFFLINE = """
+import runpy, socket, sys
+def getaddrinfo(*_, **__):
+    raise socket.gaierror
+socket.getaddrinfo = getaddrinfo
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return colour_model.write(tmp_path_factory.mktemp("serve") / "model.tflite", confidence_threshold=0.6, dataset="drawn")
+
+
+@pytest.fixture(scope="module", params=["1.0", "2.0"])
+def server(request, model, tmp_path_factory):
+    """The address of serve.py, running; and what it printed when it started."""
+    if not SERVING.exists():
+        pytest.skip(f"{SERVING} is not there; `make .venv/ai-edge-litert/.installed` makes it")
+    log = tmp_path_factory.mktemp("log") / "log"
+    with open(log, "w") as errors:
+        process = subprocess.Popen([SERVING, "-c", OFFLINE, ROOT / "scripts" / "serve.py", "--model", model, "--port", "0",
+                                    "--payload", request.param], stdout=subprocess.PIPE, stderr=errors, text=True)
+    hello = [process.stdout.readline() for _ in range(4)]
+    assert process.poll() is None, log.read_text()
+    drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
+    yield re.search(r"http://[\d.:]+", hello[0])[0], hello
+    process.terminate()
+    process.wait(20)
+    drain.wait(20)
+
+
+def ask(url: str, method="GET", body=None, **headers) -> tuple[int, dict, bytes]:
+    request = urllib.request.Request(url, body, {name.replace("_", "-"): value for name, value in headers.items()},
+                                     method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as response:
+            return response.status, response.headers, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def test_the_paths_and_methods_are_those_of_the_handler(tmp_path):
+    routes = api.load(tmp_path).ROUTES
+    described = yaml.safe_load(SPECIFICATION.read_text())["paths"]
+    assert {path: {method.upper() for method in methods} for path, methods in described.items()} == {
+        path: methods.keys() - {"HEAD"} for path, methods in routes.items()}
+
+
+def test_schemathesis_finds_nothing(server, tmp_path):
+    """Requests made up from the description, right and wrong ones. Its check that every right one is accepted is left
+    out: that a text is a photo can't be described. 502 and 504 tell of the servers that URLs lead to, not of ours."""
+    config = tmp_path / "schemathesis.toml"
+    config.write_text('[checks.not_a_server_error]\nexpected-statuses = ["2xx", "4xx", "502", "504"]\n')
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run", SPECIFICATION,
+               "--url", server[0], "--max-examples", "30", "--seed", "1", "--phases", "examples,coverage,fuzzing",
+               "--exclude-checks", "positive_data_acceptance", "--suppress-health-check", "all", "--no-color"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+    assert int(re.search(r"(\d+) generated", result.stdout)[1]) > 100
+
+
+def test_it_greets_with_lines_that_work(server, model, tmp_path):
+    url, (title, *curls) = server
+    assert title.startswith(str(model)) and f"{url}/" in title
+    assert len(curls) == 3
+    (tmp_path / "photo.jpg").write_bytes(api.picture("red"))
+    health, photo, by_url = [subprocess.run(line.strip().replace("curl ", "curl -s --noproxy '*' "), shell=True, check=True,
+                                            cwd=tmp_path, capture_output=True, text=True).stdout for line in curls]
+    assert json.loads(health)["labels"] == ["blue", "green", "red"]
+    assert next(iter(json.loads(photo))) == "red"
+    assert "raw.githubusercontent.com is not known" in json.loads(by_url)["error"]  # the names here resolve to nothing
+
+
+def test_head_and_page_and_preflight(server):
+    url, _ = server
+    status, headers, body = ask(url + "/")
+    assert status == 200 and b"<!doctype html>" in body and "sha256-" in headers["Content-Security-Policy"]
+    assert ask(url + "/", "HEAD")[0::2] == (200, b"")
+    status, headers, body = ask(url + "/predict", "OPTIONS", Origin="https://shop.example")
+    assert (status, body, headers["Access-Control-Allow-Origin"]) == (204, b"", "*")
+
+
+@pytest.mark.parametrize("path, method, body, headers, status", [
+    ("/predict", "POST", bytes(7_000_000), {"Content_Type": "image/jpeg"}, 413),
+    ("/predict", "POST", bytes(5_000_000), {"Content_Type": "image/jpeg"}, 413),  # over 6 MB as base64
+    ("/predict", "POST", bytes(4_000_000), {"Content_Type": "image/jpeg"}, 415),
+    ("/predict", "POST", b"x", {"Transfer_Encoding": "chunked"}, 411), ("/predict", "TRACE", None, {}, 405),
+    ("/predict", "POST", b"\xff{", {"Content_Type": "application/json"}, 400),
+    ("/%70redict?top=1", "POST", api.picture(), {"Content_Type": "image/jpeg"}, 200),
+    ("/predict?top=1&top=x", "POST", api.picture(), {"Content_Type": "image/jpeg"}, 400), ("/nothing", "GET", None, {}, 404)])
+def test_limits_and_oddities(server, path, method, body, headers, status):
+    try:
+        assert ask(server[0] + path, method, body, **headers)[0] == status
+    except urllib.error.URLError as error:  # it may close before a body that is too large is sent
+        assert status in (411, 413) and isinstance(error.reason, (ConnectionError, socket.error))
+
+
+def serve(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([SERVING, ROOT / "scripts" / "serve.py", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_it_says_what_stands_in_its_way(model, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = serve("--model", model, "--port", str(taken.getsockname()[1]))
+    assert result.returncode == 1 and "choose another: make serve PORT=" in result.stderr
+    (tmp_path / "broken.tflite").write_bytes(b"no model")
+    for path in ("none.tflite", "broken.tflite"):
+        result = serve("--model", tmp_path / path)
+        assert result.returncode == 1 and "make model.tflite" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_make_serve_serves_the_model_it_is_told(model):
+    dry = subprocess.run(["make", "-n", "serve", f"MODEL={model}", "PORT=8123"], cwd=ROOT, capture_output=True, text=True,
+                         env={**os.environ, "MAKEFLAGS": ""})
+    assert f"scripts/serve.py --model {model} --port 8123" in dry.stdout
