@@ -73,7 +73,9 @@ run() {
       echo "Its log: docker logs $name; to stop it: make docker-stop"
       return
     fi
-    if [[ $(docker container inspect --format '{{.State.Running}}' "$name") != true ]]; then break; fi
+    # Nothing listens yet, or an answer that says what is wrong, or the end of the container.
+    if [[ $answer != *"can't be reached"* || $(docker container inspect --format '{{.State.Running}}' "$name") != true ]]
+    then break; fi
     sleep 0.5
   done
   docker logs --tail 30 "$name" >&2

@@ -77,7 +77,8 @@ class Function:
         except urllib.error.HTTPError as error:
             text = error.read()
         except (OSError, ValueError) as error:
-            fail(f"{self.url} can't be reached ({getattr(error, 'reason', error)}); does `make docker-run` run?")
+            fail(f"{self.url} can't be reached ({getattr(error, 'reason', error)})"
+                 + ("; start it with `make docker-run`" if self.emulator else ""))
         try:
             answer = json.loads(text)
         except ValueError:

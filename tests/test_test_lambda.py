@@ -1,0 +1,189 @@
+"""The client of a running function, against the API as `make serve` runs it and servers that answer otherwise."""
+import http.server
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+
+import colour_model
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+SCRIPT = ROOT / "scripts" / "test_lambda.py"
+# No proxy may come between the client and this computer.
+ENVIRONMENT = {**os.environ, "http_proxy": "http://127.0.0.1:9", "API_KEY": ""}
+
+
+def ask(*arguments, **environment):
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=60,
+                          env=ENVIRONMENT | environment)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """<label>/*.jpg; one of the four reds is a blue picture, and one of the greens is broken in the folder 'broken'."""
+    folder = tmp_path_factory.mktemp("photos")
+    for label, colour in colour_model.COLOURS.items():
+        (folder / "good" / label).mkdir(parents=True)
+        for number in range(4):
+            shown = "blue" if (label, number) == ("red", 3) else label
+            Image.new("RGB", (60, 80), colour_model.COLOURS[shown]).save(folder / "good" / label / f"{number}.jpg")
+    (folder / "good" / "notes.txt").write_text("no photo")
+    shutil.copytree(folder / "good" / "green", folder / "broken" / "green")
+    photo = folder / "broken" / "green" / "0.jpg"
+    photo.write_bytes(photo.read_bytes()[:300])
+    (folder / "index.csv").write_text("path,label,split,sha256\n"
+                                      "good/red/0.jpg,red,test,\ngood/blue/0.jpg,blue,train,\n")
+    (folder / "stranger" / "sock").mkdir(parents=True)
+    shutil.copy(folder / "good" / "red" / "0.jpg", folder / "stranger" / "sock")
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of the real API, with the tiny model of colours."""
+    model = colour_model.write(tmp_path_factory.mktemp("served") / "model.tflite")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, ROOT / "scripts" / "serve.py", "--model", model, "--port", str(port)],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = []
+    for line in server.stdout:  # until it says where it listens
+        lines.append(line)
+        if str(port) in line:
+            break
+    assert server.poll() is None, "".join(lines)
+    threading.Thread(target=server.stdout.read, daemon=True).start()
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(30)
+
+
+@pytest.fixture
+def server():
+    """Gives serve(status, text): the address of a server that answers everything so, and the requests it got."""
+    servers = []
+
+    def serve(status, text, headers=()):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                serve.requests.append((self.path, dict(self.headers), body))
+                self.send_response(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text.encode())
+            do_GET = do_POST
+
+            def log_message(self, *arguments):
+                pass
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+    serve.requests = []
+    yield serve
+    for started in servers:
+        started.shutdown()
+        started.server_close()
+
+
+def test_a_photo_gets_a_table_with_bars_highest_first(served, photos):
+    ran = ask("--url", served, photos / "good" / "green" / "0.jpg")
+    assert ran.returncode == 0, ran.stderr
+    labels = re.findall(r"^  (\w+) +([0-9.]+)% (█*)", ran.stdout, re.MULTILINE)
+    assert [label for label, _, _ in labels][0] == "green" and len(labels) == 3
+    assert [len(bar) for _, _, bar in labels] == [round(float(share) * 0.4) for _, share, _ in labels]
+    assert re.search(r"0.jpg, answered in \d+ ms", ran.stdout)
+
+
+@pytest.mark.parametrize("address", ["{}/", "{}/predict", "{}/predict/"])
+def test_the_address_may_be_that_of_the_api_or_of_predict(served, photos, address):
+    assert ask("--url", address.format(served), photos / "good" / "red" / "0.jpg").returncode == 0
+
+
+def test_a_folder_gets_the_accuracy_and_the_latency(served, photos):
+    ran = ask("--url", served, photos / "good")
+    assert ran.returncode == 0, ran.stderr
+    assert "accuracy 0.9167 (11 of 12 right, 0 refused)" in ran.stdout
+    assert re.search(r"red +75.00% +3 of 4 +█", ran.stdout)
+    p50, p90, p99 = map(float, re.search(r"p50 ([0-9.]+) ms, p90 ([0-9.]+) ms, p99 ([0-9.]+) ms", ran.stdout).groups())
+    assert 0 < p50 <= p90 <= p99
+    assert "12 of 12 photos" in ran.stderr
+
+
+def test_of_an_index_the_test_photos_are_asked_about(served, photos):
+    ran = ask("--url", served, photos / "index.csv")
+    assert ran.returncode == 0 and "1 of 1 right" in ran.stdout, ran
+
+
+@pytest.mark.parametrize("minimum, status", [(0.91, 0), (0.92, 1)])
+def test_too_low_an_accuracy_fails(served, photos, minimum, status):
+    ran = ask("--url", served, "--min-accuracy", minimum, photos / "good")
+    assert ran.returncode == status and ("the accuracy is under" in ran.stderr) == bool(status), ran
+
+
+def test_without_a_photo_it_asks_for_the_models_card(served):
+    assert json.loads(ask("--url", served).stdout)["labels"] == list(colour_model.LABELS)
+
+
+@pytest.mark.parametrize("photo, words", [
+    ("broken/green/0.jpg", "refused: "), ("broken", "3 of 4 right, 1 refused"), ("nothing.jpg", "can't read"),
+    ("empty", "holds no photo"), ("stranger", "labelled sock, but the function knows blue, green, red"),
+])
+def test_what_can_not_be_answered_is_named_and_fails(served, photos, photo, words):
+    ran = ask("--url", served, photos / photo)
+    assert ran.returncode == 1 and words in ran.stdout + ran.stderr, ran
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_url_is_sent_as_such(server):
+    address = server(200, '{"red": 0.75, "blue": 0.25}')
+    assert ask("--url", address, "https://example.org/photo.jpg").returncode == 0
+    assert json.loads(server.requests[0][2]) == {"url": "https://example.org/photo.jpg"}
+    assert server.requests[0][0] == "/predict"
+
+
+def test_the_emulator_is_sent_bare_events(server, photos):
+    address = server(200, '{"red": 1.0}') + "/2015-03-31/functions/function/invocations"
+    assert ask("--url", address, photos / "good" / "red" / "0.jpg").returncode == 0
+    path, _, body = server.requests[0]
+    assert path == "/2015-03-31/functions/function/invocations" and list(json.loads(body)) == ["image"]
+
+
+def test_the_key_is_sent(server, photos):
+    address = server(200, '{"red": 1.0}')
+    assert ask("--url", address, "--api-key", "secret", photos / "good" / "red" / "0.jpg").returncode == 0
+    assert ask("--url", address, photos / "good" / "red" / "0.jpg", API_KEY="other").returncode == 0
+    assert [{name.lower(): value for name, value in headers.items()}.get("x-api-key")
+            for _, headers, _ in server.requests] == ["secret", "other"]
+
+
+@pytest.mark.parametrize("status, text, words", [
+    (200, "<html>", "does not answer with a JSON object"), (200, "[1]", "does not answer with a JSON object"),
+    (404, "404 page not found", "does not answer with a JSON object but: 404"), (200, "{}", "is not {label: score"),
+    (200, '{"red": "much"}', "is not {label: score"), (200, '{"red": 1.5}', "is not {label: score"),
+    (200, '{"red": true}', "is not {label: score"), (403, '{"message": "Forbidden"}', "Forbidden"),
+    (200, '{"errorMessage": "no module", "errorType": "Runtime.ImportModuleError"}', "no module"),
+    (413, '{"error": "too large"}', "refused: too large"),
+])
+def test_an_answer_of_another_shape_fails(server, photos, status, text, words):
+    ran = ask("--url", server(status, text), photos / "good" / "red" / "0.jpg")
+    assert ran.returncode == 1 and words in ran.stdout + ran.stderr, ran
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_function_that_is_not_there_or_silent_is_named(photos):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        ran = ask("--url", address, "--timeout", "0.3", photos / "good" / "red" / "0.jpg")
+        assert ran.returncode == 1 and f"{address} can't be reached (timed out" in ran.stderr, ran
+    ran = ask("--url", f"{address}/2015-03-31/functions/function/invocations", photos / "good" / "red" / "0.jpg")
+    assert ran.returncode == 1 and "can't be reached" in ran.stderr and "make docker-run" in ran.stderr, ran
+    assert "can't be reached" in ask("--url", "nonsense", photos / "good" / "red" / "0.jpg").stderr
