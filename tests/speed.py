@@ -3,8 +3,8 @@
     .venv/ai-edge-litert/bin/python tests/speed.py --model artifacts/release/model.tflite [--photo photo.jpg …]
 
 Prints for 400 x 533 and 12-megapixel JPEGs the medians, over interleaved rounds on one core, of Pillow's plain decoding
-with a bicubic resize to 260 x 260, of our preprocessing, and of what the handler adds to decoding and the model (for the large photo
-mostly the base64 of the event).
+with a bicubic resize to 260 x 260, of our preprocessing, and of what the handler adds to decoding and the model (for
+the large photo mostly the base64 of the event).
 """
 import argparse
 import base64

@@ -64,7 +64,8 @@ def model(tmp_path_factory):
 
 
 def noise(mode="RGB", size=(120, 160)) -> Image.Image:
-    return Image.frombytes(mode, size, random.Random(1).randbytes(size[0] * size[1] * len(Image.new(mode, (1, 1)).getbands())))
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    return Image.frombytes(mode, size, random.Random(1).randbytes(size[0] * size[1] * bands))
 
 
 def originals() -> dict[str, bytes]:
@@ -76,7 +77,8 @@ def originals() -> dict[str, bytes]:
             "turned": encoded(noise(), "JPEG", exif=exif), "png": encoded(quarters(), "PNG"),
             "alpha": encoded(noise("RGBA"), "PNG"), "palette": encoded(noise("P"), "PNG", transparency=b"\0\1\2"),
             "animated-png": encoded(frames[0], "PNG", save_all=True, append_images=frames[1:]),
-            "gif": encoded(noise("P"), "GIF"), "animated": encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+            "gif": encoded(noise("P"), "GIF"),
+            "animated": encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]),
             "webp": encoded(noise(), "WEBP"), "lossless": encoded(noise("RGBA"), "WEBP", lossless=True),
             "animated-webp": encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]),
             "bmp": encoded(noise(), "BMP"), "palette-bmp": encoded(noise().convert("P"), "BMP"),
@@ -92,7 +94,8 @@ def mutants() -> dict[str, bytes]:
         for seed in range(8):
             flipped = bytearray(content)
             for _ in range(1 << seed % 4):  # also in the header, where sizes and modes are
-                flipped[chance.randrange(len(content) if seed % 2 else min(200, len(content)))] ^= 1 << chance.randrange(8)
+                reach = len(content) if seed % 2 else min(200, len(content))
+                flipped[chance.randrange(reach)] ^= 1 << chance.randrange(8)
             made[f"{name}-flipped-{seed}"] = bytes(flipped)
         for seed in range(3):
             start = chance.randrange(len(content))
@@ -105,7 +108,8 @@ def mutants() -> dict[str, bytes]:
 
 GOOD = {f"good-{name}": content for name, content in originals().items()} | {
     "good-dot": encoded(Image.new("RGB", (1, 1)), "PNG"), "good-line": encoded(Image.new("RGB", (30_000, 1)), "JPEG"),
-    "good-column": encoded(Image.new("L", (1, 30_000)), "PNG"), "good-12-megapixel": encoded(noise().resize((3000, 4000)), "JPEG"),
+    "good-column": encoded(Image.new("L", (1, 30_000)), "PNG"),
+    "good-12-megapixel": encoded(noise().resize((3000, 4000)), "JPEG"),
     "good-50-megapixel": encoded(Image.new("RGB", (8160, 6120), "navy"), "JPEG", progressive=True),
     "good-trailing": encoded(quarters(), "JPEG") + bytes(9999)}
 
@@ -133,7 +137,8 @@ def test_twenty_thousand_mixed_requests_leave_the_memory_flat(tmp_path, model):
         ({"image": api.encoded(red)}, {}), ({"images": [api.encoded(small), "?"]}, {}),
         (api.form(red, small), {"content_type": "multipart/form-data; boundary=----form"}),
         (red[:300], {"content_type": "image/jpeg"}), (b"{", {"content_type": "application/json"}), ({"url": "x"}, {}),
-        (api.picture("red", "GIF", (20, 20)), {"content_type": "image/gif"}), (b"text", {"content_type": "text/plain"}))]
+        (api.picture("red", "GIF", (20, 20)), {"content_type": "image/gif"}),
+        (b"text", {"content_type": "text/plain"}))]
     events += [api.event("GET", "/health"), api.event("GET", "/"), api.event("OPTIONS"), api.event(body=red, kind="v2"),
                api.event("GET", "/nothing"), {"image": api.encoded(red)}, {"url": "http://127.0.0.1/"}]
     (tmp_path / "events.json").write_text(json.dumps(events))

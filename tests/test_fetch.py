@@ -43,7 +43,8 @@ def connects(monkeypatch) -> list:
 def names(monkeypatch):
     """Set what names resolve to."""
     return lambda **table: monkeypatch.setattr(socket, "getaddrinfo", loopback.resolver(
-        {name.replace("_", "."): [answers] if isinstance(answers, str) else answers for name, answers in table.items()}))
+        {name.replace("_", "."): [answers] if isinstance(answers, str) else answers
+         for name, answers in table.items()}))
 
 
 @pytest.fixture
@@ -87,15 +88,20 @@ ELSEWHERE = [
     "http://metadata.example/", "http://192.0.0.1/", "http://192.0.2.1/", "http://192.88.99.1/", "http://198.18.0.1/",
     "http://198.51.100.1/", "http://203.0.113.1/", "http://224.0.0.1/", "http://240.0.0.1/", "http://255.255.255.255/",
     "http://169.254.100.1:9001/2018-06-01/runtime/invocation/next", "http://127.0.0.1:9001/", "http://127.0.0.1:22/",
-    "http://user@127.0.0.1:{port}/", "http://user:password@127.0.0.1:{port}/", "http://public.example@127.0.0.1:{port}/",
+    "http://user@127.0.0.1:{port}/", "http://user:password@127.0.0.1:{port}/",
+    "http://public.example@127.0.0.1:{port}/",
     "http://127.0.0.1:{port}@public.example/", "http://127.0.0.1:{port}\\@public.example/",
     "http://public.example\\@127.0.0.1:{port}/", "http://127.0.0.1:{port}#@public.example/",
-    "http://public.example:22/", "http://public.example:8080/", "http://public.example:{port}{port}/", "http://public.example:-1/",
-    "http://[127.0.0.1]:{port}/", "http://[::1:{port}/", "http://%31%32%37.0.0.1:{port}/", "http://127.0.0.1%00.example/",
+    "http://public.example:22/", "http://public.example:8080/", "http://public.example:{port}{port}/",
+    "http://public.example:-1/",
+    "http://[127.0.0.1]:{port}/", "http://[::1:{port}/", "http://%31%32%37.0.0.1:{port}/",
+    "http://127.0.0.1%00.example/",
     "http://127.0.0.1\r\nHost: a:{port}/", "http://127.0.0.1\t:{port}/", "http:///127.0.0.1:{port}/", "http://:{port}/",
-    "//127.0.0.1:{port}/", "127.0.0.1:{port}", "file:///etc/passwd", "file://127.0.0.1:{port}/", "gopher://127.0.0.1:{port}/_GET",
+    "//127.0.0.1:{port}/", "127.0.0.1:{port}", "file:///etc/passwd", "file://127.0.0.1:{port}/",
+    "gopher://127.0.0.1:{port}/_GET",
     "ftp://127.0.0.1:{port}/", "dict://127.0.0.1:{port}/", "ldap://127.0.0.1:{port}/", "data:image/png;base64,AAAA",
-    "javascript:alert(1)", "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock", "s3://", "s3://bucket/key", "http://", "",
+    "javascript:alert(1)", "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock", "s3://", "s3://bucket/key",
+    "http://", "",
     "x", "http://" + "a" * 300 + ".example/", "http://a..example/", "http://\ud800.example/", "http://\u2024.example/"]
 INSIDE = {"inside.example": ["127.0.0.1"], "both.example": [f"{PUBLIC} 127.0.0.1"], "inside6.example": ["::1"],
           "metadata.example": ["169.254.169.254"], "public.example": [PUBLIC]}
@@ -307,7 +313,8 @@ def endless(start: bytes, part: bytes = b"x" * 65536):
 BOMB = b"\x1f\x8b\x08" + bytes(100)
 BAD = {
     "endless body": (endless(b"HTTP/1.1 200 OK\r\n\r\n"), 413),
-    "endless chunks": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4000\r\n" + b"x" * 0x4000 + b"\r\n"),
+    "endless chunks": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                               b"4000\r\n" + b"x" * 0x4000 + b"\r\n"),
                        413),
     "endless chunk": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n"), 413),
     "endless header": (endless(b"HTTP/1.1 200 OK\r\nX: "), 502),
@@ -319,7 +326,8 @@ BAD = {
     "chunks cut short": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), 502),
     "chunks of nonsense": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), 502),
     "negative length": (replying(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), b""),
-    "gzip": (replying(http(BOMB, Content_Encoding="gzip")), 502), "br": (replying(http(BOMB, Content_Encoding="br")), 502),
+    "gzip": (replying(http(BOMB, Content_Encoding="gzip")), 502),
+    "br": (replying(http(BOMB, Content_Encoding="br")), 502),
     "gzip twice": (replying(http(BOMB, Content_Encoding="gzip, gzip")), 502),
     "404": (replying(http(b"", "404 Not Found")), 502), "500": (replying(http(b"", "500 Oops")), 502),
     "204": (replying(http(b"", "204 No Content")), 502), "206": (replying(http(b"x", "206 Partial")), 502),
@@ -384,8 +392,10 @@ def test_an_object_of_an_enabled_bucket(buckets):
 
 
 @pytest.mark.parametrize("url, status, words", [
-    ("s3://private/a b/ü.jpg", 403, "S3_BUCKETS"), ("s3://photos.evil/a", 403, "S3_BUCKETS"), ("s3:///a", 403, "S3_BUCKETS"),
-    ("s3://photos/none.jpg", 502, "NoSuchKey"), ("s3://other/a", 502, "NoSuchBucket"), ("s3://photos/large", 413, "10 MB"),
+    ("s3://private/a b/ü.jpg", 403, "S3_BUCKETS"), ("s3://photos.evil/a", 403, "S3_BUCKETS"),
+    ("s3:///a", 403, "S3_BUCKETS"),
+    ("s3://photos/none.jpg", 502, "NoSuchKey"), ("s3://other/a", 502, "NoSuchBucket"),
+    ("s3://photos/large", 413, "10 MB"),
     ("s3://photos", 400, "s3://bucket/key"), ("s3://photos/", 400, "s3://bucket/key")])
 def test_objects_that_are_refused(buckets, url, status, words):
     result = get(url)

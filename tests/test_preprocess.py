@@ -52,7 +52,8 @@ def png(width: int, height: int, depth: int = 8, colour: int = 0, data: bytes = 
 
 def test_the_resampling_is_pinned():
     """The very numbers, of a picture shrunk to a third and one shrunk to a tenth: training and serving hang on them."""
-    ramp = np.stack([np.arange(0, 256, 16).reshape(1, 16).repeat(8, 0), np.arange(0, 256, 32).reshape(8, 1).repeat(16, 1),
+    ramp = np.stack([np.arange(0, 256, 16).reshape(1, 16).repeat(8, 0),
+                     np.arange(0, 256, 32).reshape(8, 1).repeat(16, 1),
                      np.indices((8, 16)).sum(0) % 2 * 255], -1).astype(np.uint8)
     array = preprocess(encoded(Image.fromarray(ramp), "PNG"), (5, 6))
     assert (array[[0, 4]] == PAD).all()
@@ -116,7 +117,8 @@ def test_an_orientation_that_does_not_exist_is_ignored():
     exif = Image.Exif()
     exif[274] = 9
     content = encoded(quarters(120, 80), "PNG", exif=exif)
-    np.testing.assert_array_equal(preprocess(content, (60, 40)), preprocess(encoded(quarters(120, 80), "PNG"), (60, 40)))
+    np.testing.assert_array_equal(preprocess(content, (60, 40)),
+                                  preprocess(encoded(quarters(120, 80), "PNG"), (60, 40)))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -215,7 +217,8 @@ def test_large_jpegs_are_shrunk_while_decoding_to_nearly_the_same():
 
 
 NOT_IMAGES = {"nothing": b"", "text": b"hello", "html": b"<!doctype html><img src=x>", "svg": b"<svg xmlns='x'/>",
-              "pdf": b"%PDF-1.7\n", "zip": b"PK\3\4" + bytes(30), "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+              "pdf": b"%PDF-1.7\n", "zip": b"PK\3\4" + bytes(30),
+              "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
               "tiff": encoded(quarters(), "TIFF"), "ico": encoded(quarters(), "ICO"), "ppm": encoded(quarters(), "PPM"),
               "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "avif": b"\0\0\0\x1cftypavif" + bytes(99)}
 
@@ -228,7 +231,8 @@ def test_what_is_not_an_image_of_the_formats_is_refused(name):
 
 BROKEN = {f"{kind} cut at {part}": encoded(quarters(), kind)[:cut] for kind in FORMATS
           for part, cut in (("the header", 20), ("the middle", len(encoded(quarters(), kind)) * 2 // 3))} | {
-    "PNG without pixels": png(40, 40), "PNG of no width": png(0, 40), "WEBP of noise": b"RIFF\0\1\0\0WEBPVP8 " + bytes(99),
+    "PNG without pixels": png(40, 40), "PNG of no width": png(0, 40),
+    "WEBP of noise": b"RIFF\0\1\0\0WEBPVP8 " + bytes(99),
     "JPEG of noise": b"\xff\xd8\xff" + bytes(range(256)) * 8}
 
 
@@ -278,10 +282,12 @@ def large(name: str) -> bytes:
     kind, mode, options = {
         "progressive JPEG": ("JPEG", "RGB", {"progressive": True, "subsampling": 0}),
         "progressive CMYK JPEG": ("JPEG", "CMYK", {"progressive": True}),
-        "PNG with alpha": ("PNG", "RGBA", {"compress_level": 1}), "PNG of 16 bits": ("PNG", "I;16", {"compress_level": 1}),
+        "PNG with alpha": ("PNG", "RGBA", {"compress_level": 1}),
+        "PNG of 16 bits": ("PNG", "I;16", {"compress_level": 1}),
         "PNG of a transparent palette": ("PNG", "P", {"compress_level": 1, "transparency": 0}),
         "PNG of grey with alpha": ("PNG", "LA", {"compress_level": 1}),
-        "GIF": ("GIF", "P", {"transparency": 0}), "WEBP": ("WEBP", "RGBA", {"lossless": True, "quality": 0, "method": 0}),
+        "GIF": ("GIF", "P", {"transparency": 0}),
+        "WEBP": ("WEBP", "RGBA", {"lossless": True, "quality": 0, "method": 0}),
         "BMP": ("BMP", "L", {})}[name]
     side = int((MAX_PIXELS[kind] // (2 if mode == "CMYK" else 1)) ** 0.5)
     return encoded(Image.new(mode, (side, side)), kind, **options)
