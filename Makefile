@@ -43,7 +43,7 @@ STACK ?= clothes
 PARAMETERS ?=
 ## Python (3.10 or newer) that the virtual environments are made with
 PYTHON ?= python3
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 INDEX := data/$(if $(DATA),own,$(DATASET))/index.csv
 BACKBONE_FILE := data/backbones/$(BACKBONE).keras
@@ -137,7 +137,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # Photos: each folder's index.csv is written last, so it stands for the folder.
 data/clothing/index.csv: scripts/download_data.py scripts/common.py | .venv/train/.installed
 	$(TRAIN) $< --mirror "$(DATA_MIRROR)" --output $@
-data/drawn/index.csv: scripts/draw_data.py scripts/common.py | .venv/train/.installed
+data/drawn/index.csv: scripts/draw_data.py scripts/garments.py scripts/cloth.py scripts/common.py | .venv/train/.installed
 	$(TRAIN) $< --output $@
 data/own/index.csv: scripts/index_folder.py scripts/common.py lambda/preprocess.py data/.own | .venv/train/.installed
 	$(TRAIN) $< --input "$(DATA)" --output $@
