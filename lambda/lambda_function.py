@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import platform
+import sys
 import traceback
 from pathlib import Path
 from typing import NamedTuple
@@ -97,8 +98,9 @@ def _page() -> tuple[str, str]:
 def health(request: Request, record: dict) -> Response:
     """The model's card, without what only the report needs."""
     card = {name: value for name, value in MODEL.record.items() if name not in ("history", "suspects")}
+    interpreter = sys.modules[Interpreter.__module__.partition(".")[0]]
     versions = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__,
-                "interpreter": Interpreter.__module__.partition(".")[0]}
+                interpreter.__name__: interpreter.__version__}
     return Response(200, {"status": "ok", **card, "size": MODEL.size, "versions": versions})
 
 
@@ -127,6 +129,7 @@ def answer(asked: list[Source], many: bool, top: int | None, record: dict) -> Re
     def scores(found: Answer) -> dict[str, float]:
         return dict([*found.scores.items()][:top])
     if many:
+        record["errors"] = [str(found) for found in answers if isinstance(found, RequestError)]
         return Response(200, [{"error": str(found), "status": found.status} if isinstance(found, RequestError) else
                               {"predictions": scores(found), "confident": found.confident} for found in answers])
     return Response(200, scores(good[0]), {} if good[0].confident else {"X-Confidence": "low"})

@@ -259,7 +259,7 @@ def test_preflight(target, allow, kind, ask):
 @pytest.mark.parametrize("kind", KINDS)
 def test_health_is_the_models_card(kind, ask):
     card = ask("GET", "/health", kind=kind).body
-    assert card["versions"].keys() == {"python", "numpy", "pillow", "interpreter"}
+    assert card["versions"].keys() == {"python", "numpy", "pillow", "ai_edge_litert"}
     del card["versions"]
     assert card == {"status": "ok", "labels": ["blue", "green", "red"], "size": [40, 30], "confidence_threshold": 0.6,
                     "dataset": "drawn", "created": "2026-01-01", "metrics": {"test": {"accuracy": 0.9}}}
@@ -331,6 +331,11 @@ def test_a_request_is_one_line(log):
         "route": "POST /predict", "kind": "raw", "images": 1, "bytes": len(RED), "status": 200, "label": "red",
         "confident": True}
     assert 0 < line["decode_ms"] + line["model_ms"] < line["total_ms"] and line["request_id"]
+
+
+def test_errors_in_a_list_are_logged_too(log):
+    line = log(body={"images": [encoded(RED), "?"]})
+    assert (line["labels"], line["errors"]) == (["red"], ["the image is not valid base64"])
 
 
 def test_refusals_are_logged_with_their_reason(log):
