@@ -189,7 +189,7 @@ artifacts/image.iid: scripts/docker.sh lambda/Dockerfile lambda/install.py $(IMA
 	rm -rf artifacts/image
 $(eval $(call track,artifacts/.image,$(BASE_IMAGE) $(ARCH) $(RUNTIME) $(MODEL) $(IMAGE_CODE)))
 # It is stale also where the engine no longer has the image.
-ifneq ($(filter docker-run deploy%,$(MAKECMDGOALS)),)
+ifneq ($(filter docker-run deploy% artifacts/image.iid,$(MAKECMDGOALS)),)
 artifacts/image.iid: $(if $(shell docker image inspect -f ok $(file <artifacts/image.iid) 2>/dev/null),,FORCE)
 endif
 
