@@ -20,6 +20,7 @@ SECONDS = 10.0  # for all URLs of a request together, name servers and redirects
 CONNECT_SECONDS = 3.0  # for each address of a host
 TOTAL_BYTES = 4 * MAX_BYTES  # of all URLs of a request together
 REDIRECTS = 5
+MAX_URL = 8000
 USUAL_PORT = {"http": 80, "https": 443}
 PORTS = {80, 443}
 HEADERS = {"User-Agent": "image-classifier/1.0", "Accept": "image/*", "Accept-Encoding": "identity",
@@ -143,6 +144,8 @@ class Fetch(threading.Thread):
         while chunk := response.read1(1 << 16):
             chunks.append(chunk)
             self._count(len(chunk))
+            if time.monotonic() > self.deadline:
+                raise TimeoutError
         if response.length:
             raise RequestError(502, "the URL's answer is cut short")
         return b"".join(chunks)
@@ -157,6 +160,8 @@ class Fetch(threading.Thread):
 def split(url: str) -> tuple[str, str, int, str]:
     """Scheme, host, port and path (with the query) of a URL, all in ASCII."""
     url = url.strip()
+    if len(url) > MAX_URL:
+        raise RequestError(400, f"the URL is longer than {MAX_URL} characters")
     if re.search(r"[\x00-\x1f\x7f\\]", url):
         raise RequestError(400, "the URL has characters that a URL can't have")
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 MAX_BYTES = 10_000_000  # of a body, a picture, or what a URL gives
 MAX_IMAGES = 16  # in one request
+MAX_PARTS = 100  # of a form
 
 
 class RequestError(Exception):
@@ -48,8 +49,8 @@ def parse(event: dict) -> Request:
     context = _dict(event.get("requestContext"))
     http = _dict(context.get("http"))  # v2
     path = event.get("rawPath") if http else event.get("path")
-    if http and path:  # "/prod/predict", but "/predict" in the stage "$default"
-        path = "/" + str(path).removeprefix(f"/{context.get('stage')}").lstrip("/")
+    if http:  # "/prod/predict", but "/predict" in the stage "$default" and under a domain of one's own
+        path = f"{path}/".removeprefix(f"/{context.get('stage')}/")
     elif event.get("resource") and "{" not in str(event["resource"]):
         path = event["resource"]  # without the base path of a custom domain, which `path` has
     headers = {**{name: values[-1] for name, values in _dict(event.get("multiValueHeaders")).items()
@@ -129,9 +130,9 @@ def _multipart(body: bytes, parameters: str) -> tuple[list[Source], bool]:
     if not boundary:
         raise RequestError(400, "multipart/form-data needs a boundary; let the client set the Content-Type itself")
     delimiter = b"\r\n--" + (boundary[1] or boundary[2]).encode("utf-8", "surrogatepass")
-    _, *parts = (b"\r\n" + body).split(delimiter)
+    _, *parts = (b"\r\n" + body).split(delimiter, MAX_PARTS)
     if not parts or not parts.pop().startswith(b"--"):
-        raise RequestError(400, "the form is cut short: its last boundary is missing")
+        raise RequestError(400, f"the form is cut short, as its last boundary is missing, or has over {MAX_PARTS} parts")
     files = []
     for part in parts:
         head, _, content = part.partition(b"\r\n\r\n")

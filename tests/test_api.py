@@ -127,7 +127,8 @@ HTTP = {"version": "2.0", "routeKey": "POST /predict", "rawPath": "/predict", "r
 @pytest.mark.parametrize("variant", [
     REST, {**REST, "path": "/shop/predict"},  # a custom domain with a base path
     {**REST, "resource": "/{proxy+}", "path": "/predict/"}, {**REST, "headers": None},
-    {**REST, "multiValueHeaders": None}, HTTP, {**HTTP, "rawPath": "/prod/predict", "requestContext": {
+    {**REST, "multiValueHeaders": None}, HTTP, {**HTTP, "requestContext": {**HTTP["requestContext"], "stage": "pre"}},
+    {**HTTP, "rawPath": "/prod/predict", "requestContext": {
         **HTTP["requestContext"], "stage": "prod"}}])
 def test_events_as_aws_sends_them(variant, function, capsys):
     response = function.lambda_handler(variant, None)
@@ -201,7 +202,9 @@ BAD = {
     "form without files": (b"------form--\r\n", MANY, 400, "0 files"),
     "form of text": (b'------form\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n------form--', MANY, 400,
                      "0 files"),
-    "form of many": (form(*[b"x"] * 17), MANY, 400, "17 files")}
+    "form of many": (form(*[b"x"] * 17), MANY, 400, "17 files"),
+    "form of very many": (form(*[b"x"] * 9999), MANY, 400, "over 100 parts"),
+    "long url": ({"url": "http://" + "é" * 200_000 + ".example/"}, JSON, 400, "longer than 8000")}
 
 
 @pytest.mark.parametrize("kind", KINDS)
