@@ -29,6 +29,9 @@ explain() {
       die "$error" "Have the policy lambda/deploy-policy.json attached to your user or role, then repeat." ;;
     *"connect to"* | *"endpoint URL"* | *"Connection was closed"* | *timeout*)
       die "$error" "Check the network, and that $region is a region (AWS_REGION); then repeat the command." ;;
+    *"already exists"*) die "$error" "Choose another name: STACK=…" ;;
+    *"Failed to create/update"*)
+      die "$error" "The reasons are above. Mend them, then repeat; make deploy-status shows the stack's state." ;;
     *) die "$error" "Mend this, then repeat the command: it goes on from where it stopped." ;;
   esac
 }

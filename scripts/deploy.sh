@@ -11,9 +11,8 @@ source "$(dirname "$0")/aws.sh"
 MODEL=${MODEL:-artifacts/release/model.tflite} IID=${IID:-artifacts/image.iid}
 PHOTO=${PHOTO:-tests/photos/pants/jeans.jpg}
 
-# Check everything that can be checked before, and say what is to be deployed.
-prepare() {
-  local architecture dataset digest limit memory price=16.67 role
+prepare() {  # checks all that can be checked before, and says what is to be deployed
+  local architecture dataset digest limit memory role
   updatable
   id=$(<"$IID") tag=${id:7:12}
   architecture=$(docker image inspect --format '{{.Architecture}}' "$id") ||
@@ -36,26 +35,24 @@ print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("datase
   fi
   # shellcheck disable=SC2206  # words; the user's come last, as the last one counts
   parameters+=(${PARAMETERS-})
-  if [[ $architecture == arm64 ]]; then price=13.33; fi
   memory=$(stack "Parameters[?ParameterKey=='Memory'] | [0].ParameterValue")
   if [[ " ${PARAMETERS-}" == *" Memory="* ]]; then memory=${PARAMETERS#*Memory=} memory=${memory%% *}; fi
   printf '%-8s %s\n' Account "$account, region $AWS_DEFAULT_REGION" Stack "$STACK (${status:-new}) ${parameters[*]}" \
     Image "$tag with $MODEL (data: $dataset)${uri:+, pushed already}"
   # List prices in us-east-1: REST API 3.50 and Lambda 0.20 a million requests; 16.67 (arm64: 13.33) a million GB-s.
-  awk -v mb="${memory:-1769}" -v price=$price 'BEGIN { printf "Cost     about $%.2f per million predictions of " \
-    "100 ms each with %d MB, in us-east-1\n", 3.7 + mb / 1024 * 0.1 * price, mb }'
+  awk -v mb="${memory:-1769}" -v price="$([[ $architecture == arm64 ]] && echo 13.33 || echo 16.67)" 'BEGIN { printf \
+    "Cost     about $%.2f per million predictions of 100 ms with %d MB\n", 3.7 + mb / 1024 * 0.1 * price, mb }'
 }
 
-# update TEMPLATE "" or --no-execute-changeset PARAMETER=VALUE...
-update() {
-  # shellcheck disable=SC2086  # $2 may be no word at all
-  "$AWS" cloudformation deploy --stack-name "$STACK" --template-file "$1" --capabilities CAPABILITY_IAM --tags "$TAG" \
-    --no-fail-on-empty-changeset $2 --parameter-overrides "${@:3}" 2>"$tmp/error" || { failures; explain; }
+update() {  # TEMPLATE [flag] --parameter-overrides NAME=VALUE...
+  "$AWS" cloudformation deploy --stack-name "$STACK" --capabilities CAPABILITY_IAM --tags "$TAG" \
+    --no-fail-on-empty-changeset --template-file "$@" 2>"$tmp/error" || { failures; explain; }
 }
 
 plan() {
   local changes  # planned with the image's id for its digest, which is known once it is pushed
-  update lambda/template.yaml --no-execute-changeset "ImageUri=${uri:-$STACK@$id}" "${parameters[@]}" | tee "$tmp/plan"
+  update lambda/template.yaml --no-execute-changeset \
+    --parameter-overrides "ImageUri=${uri:-$STACK@$id}" "${parameters[@]}" | tee "$tmp/plan"
   changes=$(grep -o 'arn:[^ ]*' "$tmp/plan") || return 0
   aws cloudformation describe-change-set --change-set-name "$changes" --output table \
     --query 'Changes[].ResourceChange.[Action, LogicalResourceId, ResourceType, Replacement]'
@@ -73,8 +70,8 @@ push() {
 
 # Ask the public URL about PHOTO; false unless the first label is its folder's name, or the model does not know that.
 smoke() {
-  local answer label
-  url=${SMOKE_URL:-$(output Url)} key=$(output ApiKeyId) label=$(basename "$(dirname "$PHOTO")")
+  local answer label=${PHOTO%/*}
+  url=${SMOKE_URL:-$(output Url)} key=$(output ApiKeyId) label=${label##*/}
   if [[ $key ]]; then key=$(aws apigateway get-api-key --api-key "$key" --include-value --query value --output text); fi
   answer=$(curl -fsS --retry 5 --retry-all-errors --retry-delay 2 --max-time 40 --data-binary "@$PHOTO" \
     -H 'Content-Type: image/jpeg' -H "x-api-key: $key" "${url}predict") || return
@@ -86,17 +83,17 @@ connect
 prepare
 if [[ ${1-} == --plan ]]; then plan; exit; fi
 if [[ ! $repository ]]; then
-  update lambda/template.yaml "" ImageUri= "${parameters[@]}"
+  update lambda/template.yaml --parameter-overrides ImageUri= "${parameters[@]}"
   repository=$(output RepositoryUri)
 fi
 read -ra before < <(stack "Parameters[].join('=', [ParameterKey, ParameterValue])")
 aws cloudformation get-template --stack-name "$STACK" --query TemplateBody --output text >"$tmp/before.yaml"
 if [[ ! $uri ]]; then push; fi
-update lambda/template.yaml "" "ImageUri=$uri" "${parameters[@]}" | tee "$tmp/update"
+update lambda/template.yaml --parameter-overrides "ImageUri=$uri" "${parameters[@]}" | tee "$tmp/update"
 if ! smoke; then
   if grep -q "No changes" "$tmp/update"; then die "what is deployed fails the smoke test." "See: make logs"; fi
   echo "The smoke test failed: going back to the version before."
-  update "$tmp/before.yaml" "" "${before[@]}"
+  update "$tmp/before.yaml" --parameter-overrides "${before[@]}"
   die "the new version failed its smoke test; the one before is back." "Compare: make docker-test"
 fi
 echo "Try it:  curl ${key:+-H 'x-api-key: …' }-H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${url}predict"

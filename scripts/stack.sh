@@ -15,12 +15,15 @@ logs() {
   local back=3600 group
   group=$(output LogGroup)
   [[ $group ]] || die "the stack $STACK has no function yet." "Run: make deploy"
+  touch "$tmp/seen"
   while true; do
     aws logs filter-log-events --log-group-name "$group" --start-time "$((($(date +%s) - back) * 1000))" \
-      --query 'events[].[eventId, message]' --output text
+      --query 'events[].[eventId, message]' --output text >"$tmp/events"
+    grep -vxFf "$tmp/seen" "$tmp/events" | cut -f 2- || true
+    mv "$tmp/events" "$tmp/seen"
     back=60
     sleep 2
-  done | awk -F '\t' '!seen[$1]++ { sub(/^[0-9]+\t/, ""); print; fflush() }'
+  done
 }
 
 remove() {
