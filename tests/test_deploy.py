@@ -27,7 +27,7 @@ from gateway import Gateway, emulator  # noqa: E402
 REGION = "eu-central-1"
 HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 BIN = ROOT / ".venv" / "aws-tests" / "bin"
-BASE_IMAGE = os.environ.get("BASE_IMAGE", "lambda-python:trixie")
+BASE_IMAGE = os.environ.get("BASE_IMAGE", "lambda-python:3.13")
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MAKE")) and key != "MFLAGS"}
 
 
