@@ -11,6 +11,7 @@ it stopped, also in the next run), and ends with the table of labels and splits:
     total           3,068        341        372      3,781
 """
 import argparse
+import functools
 import gzip
 import hashlib
 import http.client
@@ -61,6 +62,7 @@ class Capped:
         return data
 
 
+@functools.cache
 def tls_context() -> ssl.SSLContext:
     """Trust the system's certificates and certifi's: python.org's Python for macOS starts without any."""
     import certifi

@@ -130,10 +130,10 @@ def hat(garment: Garment, rng: Random) -> None:
 
 def shoes(garment: Garment, rng: Random) -> None:
     ankle, second_side = rng.uniform(-0.05, -0.55), rng.choice([-1, 1])
-    sole = rng.choice([(245, 245, 240), (60, 50, 45), (190, 150, 100)])
+    size, sole = rng.uniform(0.7, 0.9), rng.choice([(245, 245, 240), (60, 50, 45), (190, 150, 100)])
     for side, x, y in ((second_side, 0.12 * second_side, -0.22), (1, -0.06, 0.35)):
         def at(*points):
-            return [(x + side * px * 0.85, y + py * 0.85) for px, py in points]
+            return [(x + side * px * size, y + py * size) for px, py in points]
         garment.panel(at((-0.85, 0.1), (-0.88, ankle), (-0.4, ankle - 0.03), (-0.25, min(-0.05, ankle + 0.3)),
                          (0.35, 0.02), (0.82, 0.15), (0.9, 0.32), (-0.85, 0.32)))
         garment.panel(at((0.5, 0.06), (0.82, 0.14), (0.9, 0.3), (0.5, 0.3)), garment.second)

@@ -1,0 +1,228 @@
+"""Your own photos: which files are taken, how they are split, and what is said about each fault of a folder."""
+import csv
+import io
+import os
+import sys
+from collections import Counter
+from itertools import count
+from random import Random
+
+import pytest
+from PIL import Image
+
+import index_folder
+
+
+def photo(number: int, form: str = "JPEG") -> bytes:
+    """A small picture unlike that of any other number."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (12, 16), Random(number).randbytes(12 * 16 * 3)).save(file, form)
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """folder({"hat": 3, "train/shoes/a.jpg": bytes}) lays out so many different photos, or these very files."""
+    numbers = count()
+
+    def fill(layout: dict[str, int | bytes]):
+        for name, content in layout.items():
+            files = {name: content} if isinstance(content, bytes) else {
+                f"{name}/{i}.jpg": photo(next(numbers)) for i in range(content)}
+            if not files:
+                (tmp_path / "photos" / name).mkdir(parents=True)
+            for path, data in files.items():
+                (tmp_path / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / "photos" / path).write_bytes(data)
+        return tmp_path / "photos"
+    fill.path = tmp_path / "photos"
+    return fill
+
+
+@pytest.fixture
+def index(monkeypatch, capsys):
+    """index(folder, flag, …) runs the script; returns (what it printed, its errors, the rows of the index or None)."""
+    def run(folder, *flags, output=None):
+        output = output or folder.parent / "own" / "index.csv"
+        monkeypatch.setattr(sys, "argv", ["index_folder.py", "--input", str(folder), "--output", str(output), *flags])
+        try:
+            index_folder.main()
+            message = ""
+        except SystemExit as error:
+            message = error.code
+        printed = capsys.readouterr()
+        assert output.exists() == (message == "")
+        rows = list(csv.DictReader(open(output, encoding="utf-8"))) if output.exists() else None
+        return printed.out, printed.err + message, rows
+    return run
+
+
+def table(rows) -> dict[tuple[str, str], int]:
+    return Counter((row["label"], row["split"]) for row in rows)
+
+
+SPLIT_TREE = {f"{split}/{label}": 3 for split in ("train", "validation", "test") for label in ("hat", "shoes")}
+
+
+@pytest.mark.parametrize("layout, expected", [
+    pytest.param({"hat": 30, "shoes": 3}, [24, 3, 3, 1, 1, 1], id="unsplit"),
+    pytest.param(SPLIT_TREE, [3, 3, 3, 3, 3, 3], id="split"),
+    pytest.param({"Train/hat": 5, "Train/shoes": 4, "VAL/hat": 2, "VAL/shoes": 2, "test/hat": 1, "test/shoes": 1},
+                 [5, 2, 1, 4, 2, 1], id="other names of the splits"),
+    pytest.param({"train/hat": 20, "train/shoes": 2, "test/hat": 1, "test/shoes": 4}, [18, 2, 1, 1, 1, 4],
+                 id="no validation"),
+    pytest.param({"train/hat": 20, "train/shoes": 10, "valid/hat": 1, "valid/shoes": 4}, [18, 1, 2, 9, 4, 1],
+                 id="no test"),
+    pytest.param({"train/hat": 10, "train/shoes": 10}, [8, 1, 1, 8, 1, 1], id="train alone"),
+])
+def test_photos_are_split(index, folder, layout, expected):
+    output, _, rows = index(folder(layout))
+    splits = ("train", "validation", "test")
+    assert [table(rows)[label, split] for label in ("hat", "shoes") for split in splits] == expected
+    assert [line.split()[1:4] for line in output.splitlines()[1:3]] == [
+        [str(number) for number in expected[start:start + 3]] for start in (0, 3)]
+    assert {row["path"] for row in rows} == {str(path) for path in folder.path.rglob("*.jpg")}  # absolute, in place
+
+
+def test_a_label_may_be_called_train(index, folder):
+    assert set(table(index(folder({"train": 3, "bus": 3}))[2])) == {
+        (label, split) for label in ("train", "bus") for split in ("train", "validation", "test")}
+
+
+def test_the_split_depends_on_the_seed_and_the_photos_alone(index, folder, tmp_path):
+    layout = folder({"hat": 40, "shoes": 40})
+    first, again, other = (index(layout, "--seed", seed, output=tmp_path / name / "index.csv")[2]
+                           for name, seed in (("a", "1"), ("b", "1"), ("c", "2")))
+    assert first == again
+    assert table(first) == table(other)
+    assert first != other
+    moved = layout.rename(tmp_path / "moved")
+    elsewhere = index(moved, "--seed", "1", output=tmp_path / "d" / "index.csv")[2]
+    assert {row["sha256"]: row["split"] for row in elsewhere} == {row["sha256"]: row["split"] for row in first}
+
+
+def test_copies_stay_in_one_split(index, folder):
+    copies = {f"hat/{i} copy {j}.jpg": photo(1000 + i) for i in range(6) for j in range(3)}
+    _, _, rows = index(folder(copies | {"shoes": 9}))
+    assert len(rows) == 18 + 9
+    splits = {sha: {row["split"] for row in rows if row["sha256"] == sha} for sha in {row["sha256"] for row in rows}}
+    assert {len(names) for names in splits.values()} == {1}
+    assert len({*table(rows)}) == 6
+
+
+@pytest.mark.parametrize("name, data, said", [
+    ("photo.png", photo(900, "PNG"), None),
+    ("photo", photo(900, "WEBP"), None),
+    ("photo.JPG", photo(900), None),
+    ("with\nline break, \"quotes\" and é.jpg", photo(900), None),
+    ("cut.jpg", photo(900)[:-60], "'hat/cut.jpg': the image can't be decoded"),
+    ("empty.jpg", b"", "'hat/empty.jpg': not a photo"),
+    ("page.jpg", b"<html>404</html>", "'hat/page.jpg': not a photo"),
+    ("phone.heic", b"\0\0\0\x18ftypheic", "'hat/phone.heic': HEIC is not supported, save it as JPEG"),
+    ("scan.tif", photo(900, "TIFF"), "'hat/scan.tif': TIF is not supported"),
+    ("Thumbs.db", b"\xd0\xcf\x11\xe0", "hidden files and files that are no photos (1)"),
+    (".DS_Store", b"\0\0\0\1Bud1", "hidden files and files that are no photos (1)"),
+    ("._photo.jpg", b"\0\5\x16\7", "hidden files and files that are no photos (1)"),
+    ("notes.txt", b"my hats", "hidden files and files that are no photos (1)"),
+    ("film.mp4", b"\0\0\0\x18ftypmp42", "hidden files and files that are no photos (1)"),
+    ("older/photo.jpg", photo(900), "folders that are no label's or lie inside a label's (1):\n  'hat/older'"),
+    ("../photo.jpg", photo(900), ""),
+    (b"caf\xe9.jpg", photo(900), "its name is not UTF-8, rename it"),
+])
+def test_which_files_are_taken(index, folder, name, data, said):
+    root = folder({"hat": 5, "shoes": 5})
+    path = os.path.join(os.fsencode(root / "hat"), os.fsencode(name))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(data)
+    _, errors, rows = index(root)
+    assert len(rows) == 10 + (said is None)
+    assert (said or "") in errors
+    assert (said is None) == (errors == "") or said == ""
+    assert all(os.path.exists(row["path"]) for row in rows)
+
+
+def test_folders_beside_the_splits_are_named(index, folder):
+    _, errors, rows = index(folder(SPLIT_TREE | {"unsorted/things": 3, ".git/hat": 3}))
+    assert len(rows) == 18
+    assert "'unsorted'" in errors and ".git" not in errors
+
+
+SAME = photo(999)
+
+
+@pytest.mark.parametrize("layout, said", [
+    pytest.param({}, ["can't read"], id="no folder"),
+    pytest.param({"photo.jpg": SAME}, ["fewer than two labels: none"], id="no label"),
+    pytest.param({"hat": 9}, ["fewer than two labels: 'hat'"], id="one label"),
+    pytest.param({"pictures/hat": 9, "pictures/shoes": 9}, ["fewer than two labels: 'pictures'", "'pictures/hat'"],
+                 id="a folder too many"),
+    pytest.param({"hat": 9, "shoes": 9, "gloves": 0}, ["label 'gloves' has no readable photo: add"], id="empty label"),
+    pytest.param({"hat": 9, "shoes/a.jpg": b"", "shoes/b.heic": b""},
+                 ["'shoes/a.jpg'", "'shoes/b.heic': HEIC", "label 'shoes' has no readable photo"], id="none readable"),
+    pytest.param(SPLIT_TREE | {"train/gloves": 9},
+                 ["'gloves' has no readable photo in validation", "'gloves' has no readable photo in test"],
+                 id="missing from splits"),
+    pytest.param(SPLIT_TREE | {"train/gloves": 9, "validation/gloves": 9, "test/gloves": 0},
+                 ["'gloves' has no readable photo in test"], id="empty in a split"),
+    pytest.param({"hat": 9, "shoes": 2}, ["label 'shoes' has too few different photos to split: 2, and 3 are needed"],
+                 id="too few"),
+    pytest.param({"hat": 9, "shoes/1.jpg": SAME, "shoes/2.jpg": SAME, "shoes/3.jpg": SAME},
+                 ["too few different photos to split: 1, and 3"], id="one photo three times"),
+    pytest.param({"train/hat": 9, "train/shoes": 1, "test/hat": 9, "test/shoes": 1},
+                 ["label 'shoes' has too few different photos to split: 1, and 2"], id="too few for validation"),
+    pytest.param(SPLIT_TREE | {"train/hat/x.jpg": SAME, "test/hat/y.jpg": SAME},
+                 ["one photo in two splits", "'test/hat/y.jpg' = 'train/hat/x.jpg'"], id="in two splits"),
+    pytest.param(SPLIT_TREE | {"train/hat/x.jpg": SAME, "test/shoes/y.jpg": SAME},
+                 ["one photo under two labels", "'test/shoes/y.jpg' = 'train/hat/x.jpg'"], id="two splits and labels"),
+    pytest.param({"hat": 5, "shoes": 5, "hat/x.jpg": SAME, "shoes/y.jpg": SAME},
+                 ["one photo under two labels", "'hat/x.jpg' = 'shoes/y.jpg'"], id="under two labels"),
+    pytest.param({"hat": 5, "two\nlines": 5}, [r"label 'two\nlines': rename"], id="line break"),
+    pytest.param({"hat": 5, "sho\tes": 5, "gloves ": 5}, [r"label 'sho\tes': rename", "label 'gloves ': rename"],
+                 id="tab and outer space"),
+    pytest.param({"hat": 5, "shoes": 1, "gloves": 0, "a\n": 5, "hat/x.jpg": SAME, "a\n/y.jpg": SAME},
+                 ["'shoes' has too few", "'gloves' has no", r"'a\n': rename", "under two labels"], id="all at once"),
+])
+def test_faults_are_named_and_nothing_is_written(index, folder, layout, said):
+    root = folder(layout)
+    before = sorted(root.rglob("*"))
+    _, errors, rows = index(root)
+    assert rows is None
+    for words in said:
+        assert words in errors
+    assert sorted(root.rglob("*")) == before
+
+
+def test_many_faults_are_counted(index, folder):
+    _, errors, _ = index(folder({"hat": 5, "shoes": 5} | {f"shoes/bad{i:02}.jpg": b"" for i in range(50)}))
+    assert "(50)" in errors and "bad19" in errors and "bad20" not in errors and "and 30 more" in errors
+
+
+@pytest.mark.parametrize("label", ["long sleeve", "T-Shirt (new)", "été", "雨靴", "a,b;c", "'\"<b>"])
+def test_labels_may_have_spaces_and_signs(index, folder, label):
+    assert {row["label"] for row in index(folder({"hat": 3, label: 3}))[2]} == {"hat", label}
+
+
+def test_links_are_followed_and_loops_of_links_are_not(index, folder, tmp_path):
+    root = folder({"hat": 5, "../elsewhere": 5})
+    (root / "shoes").symlink_to(tmp_path / "elsewhere")
+    (root / "hat" / "loop").symlink_to(root)
+    (root / "hat" / "itself.jpg").symlink_to("itself.jpg")
+    (root / "hat" / "nothing.jpg").symlink_to("gone.jpg")
+    os.mkfifo(root / "hat" / "pipe.jpg")
+    _, errors, rows = index(root)
+    assert {label for label, _ in table(rows)} == {"hat", "shoes"}
+    assert len(rows) == 10
+    for name in ("'hat/loop'", "'hat/itself.jpg'", "'hat/nothing.jpg'", "'hat/pipe.jpg'"):
+        assert name in errors
+
+
+def test_photos_in_a_folder_that_distclean_removes_are_refused(index, folder):
+    root = folder({"hat": 5, "shoes": 5})
+    _, errors, rows = index(root, output=root.parent / "index.csv")
+    assert rows is None and "distclean" in errors
+
+
+def test_a_home_folder_is_found(index, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder({"hat": 3, "shoes": 3}).parent))
+    assert len(index("~/photos", output=folder.path.parent / "own" / "index.csv")[2]) == 6
