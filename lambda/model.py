@@ -43,7 +43,8 @@ class Model:
         self.size = tuple(int(side) for side in self._interpreter.get_input_details()[0]["shape"][1:3])
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [height, width, 3] from `preprocess` -> float32 [classes], probabilities."""
+        """uint8 [height, width, 3] from `preprocess` -> float32 [classes], probabilities that sum to 1."""
         self._interpreter.set_tensor(self._input, image[np.newaxis])
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)[0]
+        probabilities = self._interpreter.get_tensor(self._output)[0]
+        return probabilities / probabilities.sum()  # an int8 softmax counts in 1/256, which may not add up

@@ -91,7 +91,7 @@ def data_digest(photos: list[Photo]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def load_photos(photos: list[Photo], size: tuple[int, int]) -> "np.ndarray":
+def load_photos(photos: list[Photo], size: tuple[int, int]):
     """The photos as the model sees them, uint8 [N, height, width, 3]; ends the script naming those that can't be read."""
     import numpy as np
     from preprocess import ImageError, preprocess

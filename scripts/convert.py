@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from common import atomic, fail, load_photos, read_index
+from finetune import read_record
 
 MIN_AGREEMENT, MAX_ACCURACY_LOSS = 0.97, 0.01
 CONFIDENT_SHARE = 0.95  # of the correct answers on validation pass the confidence threshold
@@ -30,20 +31,20 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    record, photos = read_record(args.model), read_index(args.index)
+    labels = record.pop("labels")
+    if {photo.label for photo in photos} != set(labels):
+        fail(f"{args.model} was trained on the labels {', '.join(labels)}, {args.index} holds others; `make train`")
+
     import keras
     import numpy as np
 
     import metrics
-    from finetune import read_record
     from model import Model
     from tflite import to_tflite
 
-    record = read_record(args.model)
     keras_model = keras.models.load_model(args.model, compile=False)
-    labels, size = record.pop("labels"), keras_model.input_shape[1:3]
-    photos = read_index(args.index)
-    if {photo.label for photo in photos} != set(labels):
-        fail(f"{args.model} was trained on the labels {', '.join(labels)}, {args.index} holds others; `make train`")
+    size = keras_model.input_shape[1:3]
     train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
     chosen = np.random.default_rng(0).permutation(len(train))[:args.calibration]
     network = to_tflite(keras_model, args.quantize, load_photos([train[i] for i in chosen], size))

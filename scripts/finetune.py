@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 import metrics
 from common import atomic, fail
-from head import softmax
 
 
 def training_data(images: np.ndarray, targets: np.ndarray, epoch: int, args: argparse.Namespace):
@@ -61,18 +60,24 @@ def fine_tune(model, train, validation, record: dict, folder: Path, args: argpar
         def on_train_batch_end(self, step, logs):
             bar.update()
             bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-            if not np.isfinite(logs["loss"]):
-                fail(f"the loss became {logs['loss']} in epoch {epoch + 1}; lower the learning rate (--lr {args.lr / 3:g})")
+            stop_if_diverged(logs["loss"])
+
+    def stop_if_diverged(loss):
+        if not np.isfinite(loss):
+            fail(f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate (--lr {args.lr / 3:g})")
 
     for epoch in range(len(record["history"]), args.epochs):
         fitted = model.fit(training_data(images, one_hot, epoch, args), epochs=epoch + 1, initial_epoch=epoch,
                            verbose=0, callbacks=[Progress()]).history
         raw = model.get_weights()
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        probabilities = softmax(model.predict(val_images, batch_size=32, verbose=0))
+        logits = model.predict(val_images, batch_size=32, verbose=0)
+        # At its best temperature, as label smoothing and mixup make the raw loss speak of confidence, not of errors.
+        probabilities = metrics.softmax(logits / metrics.best_temperature(logits, val_targets))
         row = {"epoch": epoch + 1, "loss": fitted["loss"][0], "accuracy": fitted["accuracy"][0],
                "val_loss": metrics.log_loss(probabilities, val_targets),
                "val_accuracy": metrics.accuracy(probabilities, val_targets)}
+        stop_if_diverged(row["val_loss"])
         if all(row["val_loss"] < earlier["val_loss"] for earlier in record["history"]):
             with atomic(best) as temporary:
                 model.save_weights(temporary)

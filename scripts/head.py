@@ -5,6 +5,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common import Photo
+from metrics import softmax
 
 
 STEPS, PEAK_RATE, L2 = 150, 0.03, 0.03  # chosen by cross-validation inside train and validation
@@ -30,12 +31,6 @@ def features(backbone, size: tuple[int, int]):
         interpreter.invoke()
         return interpreter.get_tensor(result)[0]
     return lambda images: np.stack([run(image) for image in tqdm(images, "backbone features", mininterval=1)])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float [N, labels] -> probabilities of the same shape."""
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    return exponentials / exponentials.sum(1, keepdims=True)
 
 
 def fit_head(inputs: np.ndarray, targets: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -81,3 +81,14 @@ def ece(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float
     """
     curve = calibration(probabilities, targets, bins)
     return float(np.nansum(curve.count * np.abs(curve.accuracy - curve.confidence)) / len(targets))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float [N, labels] -> probabilities of the same shape."""
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+def best_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The divisor of the logits that gives the smallest loss: temperature scaling (Guo et al. 2017)."""
+    return float(min(np.geomspace(0.2, 5, 200), key=lambda divisor: log_loss(softmax(logits / divisor), targets)))

@@ -145,9 +145,7 @@ def run(args: argparse.Namespace) -> int:
                 print(json.dumps({"image": name, "error": message}), flush=True)
             print(f"{printable(name)}: {printable(message)}", file=sys.stderr, flush=True)
             continue
-        probabilities = probabilities.tolist()
-        total = sum(probabilities)  # those of an int8 network are rounded
-        ranked = sorted(zip(model.labels, (share / total for share in probabilities)), key=lambda pair: -pair[1])
+        ranked = sorted(zip(model.labels, probabilities.tolist()), key=lambda pair: -pair[1])
         label, best = ranked[0]
         counts[label] += 1
         progress.clear()

@@ -11,9 +11,9 @@ last epoch. Curves while it runs: `.venv/train/bin/tensorboard --logdir artifact
 import argparse
 import hashlib
 import platform
+import random
 import subprocess
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
 from common import ROOT, data_digest, fail, load_photos, read_index
@@ -22,6 +22,8 @@ from common import ROOT, data_digest, fail, load_photos, read_index
 def image_size(text: str) -> tuple[int, int]:
     """'300x228' -> (300, 228), height and width in pixels."""
     height, width = map(int, text.split("x"))
+    if min(height, width) < 32:
+        raise ValueError("backbones shrink their input 32 times")
     return height, width
 
 
@@ -47,26 +49,25 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    import keras
+    started = time.monotonic()
+    photos = read_index(args.index)
+    labels = sorted({photo.label for photo in photos})
+    splits = {split: [photo for photo in photos if photo.split == split] for split in ("train", "validation")}
+    if args.limit:
+        splits = {split: random.Random(args.seed).sample(rows, min(args.limit, len(rows))) for split, rows in splits.items()}
+    images, val_images = (load_photos(rows, args.size) for rows in splits.values())
+    targets, val_targets = ([labels.index(photo.label) for photo in rows] for rows in splits.values())
+
+    import keras  # only now, so that whatever is wrong with the photos is said at once
     import numpy as np
     import tensorflow as tf
 
     import metrics
     from finetune import fine_tune, save
-    from head import features, find_suspects, fit_head, softmax
+    from head import features, find_suspects, fit_head
 
-    started = time.monotonic()
     keras.utils.set_random_seed(args.seed)
-    photos = read_index(args.index)
-    labels = sorted({photo.label for photo in photos})
-    if args.limit:
-        order = np.random.default_rng(args.seed).permutation(len(photos))
-        photos = [photos[i] for i in order]
-    train, validation = ([photo for photo in photos if photo.split == split][:args.limit]
-                         for split in ("train", "validation"))
-    images, val_images = load_photos(train, args.size), load_photos(validation, args.size)
-    targets, val_targets = (np.array([labels.index(photo.label) for photo in split]) for split in (train, validation))
-
+    targets, val_targets = np.array(targets), np.array(val_targets)
     flags = {name: value for name, value in vars(args).items() if name not in ("index", "backbone", "output")}
     record = {"labels": labels, "size": args.size, "dataset": args.index.parent.name, "backbone": args.backbone.stem,
               "flags": flags, "data_digest": data_digest(photos),
@@ -85,7 +86,7 @@ def main() -> None:
     val_logits = extract(val_images) @ weights + bias
     print(f"head only: validation accuracy {metrics.accuracy(val_logits, val_targets):.4f} "
           f"after {time.monotonic() - started:.0f} s")
-    record["suspects"] = find_suspects(train, inputs, targets, labels)
+    record["suspects"] = find_suspects(splits["train"], inputs, targets, labels)
 
     dense = keras.layers.Dense(len(labels), name="logits")
     dense.build((None, len(weights)))
@@ -100,11 +101,9 @@ def main() -> None:
         backbone, dense = model.get_layer("backbone"), model.get_layer("logits")
         val_logits = model.predict(val_images, batch_size=32, verbose=0)
 
-    # Temperature scaling (Guo et al. 2017), folded into the head: the probabilities mean what they say.
-    temperatures = np.geomspace(0.2, 5, 200)
-    temperature = min(temperatures, key=lambda t: metrics.log_loss(softmax(val_logits / t), val_targets))
+    temperature = metrics.best_temperature(val_logits, val_targets)  # folded in: probabilities mean what they say
     dense.set_weights([weights / temperature for weights in dense.get_weights()])
-    record["temperature"] = float(temperature)
+    record["temperature"] = temperature
     record["seconds"] = round(time.monotonic() - started)
     pixels = keras.Input((*args.size, 3), name="pixels")
     probabilities = keras.layers.Softmax(name="probabilities")(
@@ -117,4 +116,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as error:
+        fail(f"{error}; is there room on the disk? What was finished is kept, and a next run goes on from there")

@@ -1,0 +1,229 @@
+"""Training and conversion on photos of ten colours with a tiny backbone: resuming, bad input, what the files hold."""
+import colorsys
+import itertools
+import json
+import resource
+import signal
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from conftest import ROOT
+from common import Photo, read_index, write_index
+
+TRAIN, CONVERT = ROOT / "scripts/train.py", ROOT / "scripts/convert.py"
+RUNTIMES = {name: ROOT / ".venv" / name / "bin/python" for name in ("ai-edge-litert", "tflite-runtime")}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with index.csv of coloured photos and backbone.keras, a small untrained network."""
+    import keras
+    from keras import layers
+    folder = tmp_path_factory.mktemp("inputs")
+    photos, noise = [], np.random.default_rng(0)
+    for hue, number in itertools.product(range(10), range(10)):
+        split = "train" if number < 6 else "validation" if number < 8 else "test"
+        path = folder / f"{split}-{hue}-{number}.jpg"
+        colour = np.array(colorsys.hsv_to_rgb(hue / 10, 1, 0.8)) * 255
+        Image.fromarray((colour + noise.normal(0, 12, (64, 48, 3))).clip(0, 255).astype(np.uint8)).save(path)
+        photos.append(Photo(path, f"hue {hue}", split, f"{hue}-{number}"))
+    write_index(folder / "index.csv", photos)
+    keras.utils.set_random_seed(3)
+    pixels = keras.Input((None, None, 3))
+    x = layers.Rescaling(1 / 128, offset=-127 / 128)(pixels)
+    for channels in (8, 16, 32):
+        x = layers.Conv2D(channels, 3, 2, "same", use_bias=False)(x)
+        x = layers.ReLU(6)(layers.BatchNormalization()(x))
+        x = layers.ReLU(6)(layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same")(x)))
+    keras.Model(pixels, x).save(folder / "backbone.keras")
+    return folder
+
+
+def command(inputs, output, *flags, index=None):
+    return [str(part) for part in (sys.executable, TRAIN, "--index", index or inputs / "index.csv", "--backbone",
+                                   inputs / "backbone.keras", "--output", output, "--size", "64x48", *flags)]
+
+
+def run(arguments, **options):
+    return subprocess.run([str(part) for part in arguments], capture_output=True, text=True, timeout=300, **options)
+
+
+def record_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("record.json"))
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, tmp_path_factory):
+    """A model of three epochs, trained in one go."""
+    output = tmp_path_factory.mktemp("trained") / "model.keras"
+    done = run(command(inputs, output, "--epochs", "3"))
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_the_model_carries_its_record(inputs, trained):
+    record = record_of(trained)
+    assert len(record["labels"]) == 10 and record["flags"]["epochs"] == 3
+    assert [row["epoch"] for row in record["history"]] == [1, 2, 3]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(record["history"][0])
+    assert all(doubt["label"] != doubt["suggested"] for doubt in record["suspects"])
+    assert not list(trained.parent.rglob("checkpoint*"))
+    assert list((trained.parent / "training").glob("events*"))  # for TensorBoard
+
+
+def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_alike(inputs, trained, tmp_path):
+    arguments = command(inputs, tmp_path / "model.keras", "--epochs", "3")
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2"):
+                process.send_signal(signal.SIGKILL)
+                break
+    assert not (tmp_path / "model.keras").exists()
+    done = run(arguments)
+    assert done.returncode == 0 and "going on after epoch " in done.stdout
+    straight, resumed = record_of(trained)["history"], record_of(tmp_path / "model.keras")["history"]
+    assert [row["val_loss"] for row in resumed] == pytest.approx([row["val_loss"] for row in straight], rel=1e-2)
+
+
+def test_a_checkpoint_of_other_flags_is_not_gone_on_with(inputs, trained, tmp_path):
+    from finetune import save
+    import keras
+    folder = tmp_path / "training"
+    folder.mkdir()
+    save(keras.models.load_model(trained), record_of(trained) | {"fingerprint": "of another run"},
+         folder / "checkpoint.keras")
+    done = run(command(inputs, tmp_path / "model.keras", "--epochs", "1"))
+    assert done.returncode == 0 and "going on" not in done.stdout
+
+
+def test_the_test_split_is_never_read(inputs, tmp_path):
+    rows = [photo._replace(path=tmp_path / "gone.jpg") if photo.split == "test" else photo
+            for photo in read_index(inputs / "index.csv")]
+    write_index(tmp_path / "index.csv", rows)
+    done = run(command(inputs, tmp_path / "model.keras", "--epochs", "0", index=tmp_path / "index.csv"))
+    assert done.returncode == 0, done.stderr
+    assert record_of(tmp_path / "model.keras")["history"] == []
+
+
+def spoilt(inputs, folder, name, content):
+    """An index in which one training photo has other content."""
+    photos = read_index(inputs / "index.csv")
+    position = next(i for i, photo in enumerate(photos) if photo.split == "train")
+    (folder / name).write_bytes(content(photos[position].path.read_bytes()))
+    photos[position] = photos[position]._replace(path=folder / name)
+    write_index(folder / "index.csv", photos)
+    return folder / "index.csv"
+
+
+@pytest.mark.parametrize("content", [lambda data: data[:len(data) // 2], lambda data: b"", lambda data: b"<html>"])
+def test_a_photo_that_cannot_be_read_is_named(inputs, tmp_path, content):
+    index = spoilt(inputs, tmp_path, "broken photo.jpg", content)
+    done = run(command(inputs, tmp_path / "model.keras", "--epochs", "0", index=index))
+    assert done.returncode == 1 and "broken photo.jpg" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "model.keras").exists()
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--lr", "1e30", "--epochs", "2"], "lower the learning rate"),
+    (["--size", "300"], "invalid image_size value"),
+    (["--size", "8x8"], "invalid image_size value"),
+    (["--epochs", "many"], "invalid int value"),
+    (["--index", "absent.csv"], "`make data` writes it"),
+])
+def test_bad_flags_are_named_and_nothing_is_written(inputs, tmp_path, flags, words):
+    done = run(command(inputs, tmp_path / "model.keras", *flags))
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_a_full_disk_leaves_no_half_model(inputs, tmp_path):
+    # No file may grow past 8 KB: the same error at the same place as on a full disk.
+    done = run(command(inputs, tmp_path / "model.keras", "--epochs", "0"),
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)))
+    assert done.returncode == 1 and "room on the disk" in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def convert(inputs, model, output, *flags, index=None):
+    return run([sys.executable, CONVERT, "--index", index or inputs / "index.csv", "--model", model, "--output", output,
+                *flags])
+
+
+@pytest.fixture(scope="module")
+def converted(inputs, trained, tmp_path_factory):
+    """The trained model in its three number formats."""
+    folder = tmp_path_factory.mktemp("converted")
+    for quantize in ("int8", "float16", "float32"):
+        done = convert(inputs, trained, folder / f"{quantize}.tflite", "--quantize", quantize)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+LOOK = """
+import sys, json; sys.path.insert(0, sys.argv[1])
+import numpy as np, model
+m = model.Model(sys.argv[2])
+image = np.random.default_rng(1).integers(0, 256, (*m.size, 3), np.uint8)
+details = [m._interpreter.get_input_details()[0]["dtype"], m._interpreter.get_output_details()[0]["dtype"]]
+print(json.dumps([[str(np.dtype(kind)) for kind in details], m.labels, m.size, m.predict(image).tolist(), m.record["quantize"]]))
+"""
+
+
+@pytest.mark.parametrize("quantize", ["int8", "float16", "float32"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_format_loads_in_both_runtimes(converted, trained, runtime, quantize):
+    if not RUNTIMES[runtime].exists():
+        pytest.skip(f"{runtime} has no wheel for this Python; `make test PYTHON=python3.11` tests it")
+    done = run([RUNTIMES[runtime], "-c", LOOK, ROOT / "lambda", converted / f"{quantize}.tflite"])
+    assert done.returncode == 0, done.stderr
+    kinds, labels, size, probabilities, recorded = json.loads(done.stdout)
+    assert kinds == ["uint8", "float32"] and size == [64, 48] and recorded == quantize
+    assert labels == record_of(trained)["labels"] and sum(probabilities) == pytest.approx(1, abs=0.03)
+
+
+def test_the_formats_agree_with_keras(inputs, converted, trained):
+    import keras
+    from common import load_photos
+    from model import Model
+    images = load_photos([photo for photo in read_index(inputs / "index.csv") if photo.split == "validation"], (64, 48))
+    wanted = keras.models.load_model(trained).predict(images.astype("float32"), verbose=0)
+    for quantize, tolerance in (("float32", 1e-4), ("float16", 1e-2), ("int8", 0.15)):
+        model = Model(converted / f"{quantize}.tflite")
+        np.testing.assert_allclose(np.stack([model.predict(image) for image in images]), wanted, atol=tolerance)
+
+
+def test_the_record_of_a_converted_model(converted):
+    from model import read_record
+    record = read_record(converted / "int8.tflite")
+    assert {"created", "dataset", "data_digest", "commit", "backbone", "flags", "quantize", "temperature", "history",
+            "suspects", "confidence_threshold"} <= set(record)
+    assert 0 < record["confidence_threshold"] < 1 and record["metrics"]["validation"]["agreement"] >= 0.97
+    sizes = {path.stem: path.stat().st_size for path in converted.iterdir()}
+    assert sizes["int8"] < sizes["float32"]
+
+
+def test_a_conversion_that_changes_the_answers_writes_nothing(inputs, trained, tmp_path):
+    import keras
+    from finetune import save
+    model = keras.models.load_model(trained)
+    head = model.get_layer("logits")
+    weights, bias = head.get_weights()
+    head.set_weights([weights, bias + 3000])  # the same answers, too far from zero for eight bits to tell apart
+    save(model, record_of(trained), tmp_path / "model.keras")
+    (tmp_path / "model.tflite").write_bytes(b"the model before")
+    done = convert(inputs, tmp_path / "model.keras", tmp_path / "model.tflite")
+    assert done.returncode == 1 and "try QUANTIZE=float16" in done.stderr
+    assert (tmp_path / "model.tflite").read_bytes() == b"the model before"
+    assert {path.name for path in tmp_path.iterdir()} == {"model.keras", "model.tflite"}
+
+
+def test_a_model_of_other_labels_is_refused(inputs, trained, tmp_path):
+    photos = [photo for photo in read_index(inputs / "index.csv") if photo.label != "hue 3"]
+    write_index(tmp_path / "index.csv", photos)
+    done = convert(inputs, trained, tmp_path / "model.tflite", index=tmp_path / "index.csv")
+    assert done.returncode == 1 and "was trained on the labels" in done.stderr
