@@ -50,6 +50,9 @@ BACKBONE_FILE := data/backbones/$(BACKBONE).keras
 REPORT := artifacts/report/report.html
 TRAIN := .venv/train/bin/python
 SERVE := .venv/$(RUNTIME)/bin/python
+# The older interpreter is tested where it has a wheel for PYTHON.
+TEST_TFLITE_RUNTIME := $(if $(filter test,$(MAKECMDGOALS)),$(if $(filter 3.10 3.11,$(shell \
+  $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')),.venv/tflite-runtime/.installed))
 
 # $(call track,FILE,VALUE): a rule for FILE, which holds VALUE and is stale when VALUE has changed. The comparison is
 # made while parsing, so that `make -n` and `make -q` tell the truth and unchanged flags rebuild nothing.
@@ -107,7 +110,8 @@ logs: scripts/stack.sh | .venv/aws/.installed
 undeploy: scripts/stack.sh | .venv/aws/.installed
 	@STACK=$(STACK) $< remove
 ## every test that this machine can run
-test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed .venv/aws/.installed .venv/aws-tests/.installed
+test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed $(TEST_TFLITE_RUNTIME) \
+		.venv/aws/.installed .venv/aws-tests/.installed
 	$(TRAIN) -m pytest tests
 
 # Environments: one to train and test, one per runtime with just what serving needs.
@@ -149,7 +153,8 @@ $(BACKBONE_FILE): scripts/fetch_backbone.py scripts/common.py data/backbones/.$(
 	$(TRAIN) $< $(BACKBONE) $(if $(BACKBONE_WEIGHTS),--weights "$(BACKBONE_WEIGHTS)") --output $@
 $(eval $(call track,data/backbones/.$(BACKBONE),weights: $(BACKBONE_WEIGHTS)))
 artifacts/model.keras: scripts/train.py scripts/head.py scripts/finetune.py scripts/augment.py scripts/tflite.py \
-		scripts/metrics.py scripts/common.py lambda/preprocess.py $(INDEX) $(BACKBONE_FILE) artifacts/.train | .venv/train/.installed
+		scripts/metrics.py scripts/common.py lambda/preprocess.py $(INDEX) $(BACKBONE_FILE) artifacts/.train \
+		| .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --backbone $(BACKBONE_FILE) --output $@ $(TRAIN_FLAGS)
 $(eval $(call track,artifacts/.train,$(INDEX) $(BACKBONE) $(TRAIN_FLAGS)))
 artifacts/model.tflite: scripts/convert.py scripts/tflite.py scripts/metrics.py scripts/common.py \
