@@ -64,11 +64,16 @@ def test_garments_lie_on_their_canvas_and_vary(label):
     assert len({shape.tobytes() for shape in outlines}) == 8
 
 
-def test_pictures_show_the_garment_and_not_only_the_floor():
-    """The same owner, floor and cut, drawn as another label, changes the picture a lot."""
-    def pixels(label):
-        return np.asarray(draw_data.picture(label, Random("owner"), Random("picture")), np.float32)
-    assert np.abs(pixels("pants") - pixels("hat")).mean() > 3
+def test_pictures_show_the_garment(monkeypatch):
+    """Two pictures alike but for the colour of a square: all of the square differs, and nothing beside it."""
+    def pixels(colour):
+        square = [(-0.6, -0.6), (0.6, -0.6), (0.6, 0.6), (-0.6, 0.6)]
+        monkeypatch.setitem(GARMENTS, "square", lambda garment, rng: garment.panel(square, colour))
+        return np.asarray(draw_data.picture("square", Random("owner"), Random("picture")), np.float32)
+    differs = np.abs(pixels((255, 255, 255)) - pixels((0, 0, 0))).max(axis=2) > 40
+    height, width = differs.shape
+    assert differs[height // 2 - 20:height // 2 + 20, width // 2 - 20:width // 2 + 20].all()
+    assert not differs[:20].any() and not differs[-20:].any()
 
 
 def test_most_pictures_are_upright_and_some_lie():
