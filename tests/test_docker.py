@@ -439,7 +439,7 @@ def test_tflite_runtime_is_built_and_answers_too(project, image, model, photos, 
                                 *([f"BASE_IMAGE={base}"] if base else []))
     assert status == 0, output
     card = json.loads(invoke(PORT + 2, {"httpMethod": "GET", "path": "/health"})["body"])
-    assert card["versions"]["interpreter"] == "tflite_runtime"
+    assert "tflite_runtime" in card["versions"]
     for path in photos[1][::20]:
         answers = [invoke(port, event(path.read_bytes())) for port in (PORT, PORT + 2)]
         assert max(answers[0], key=answers[0].get) == max(answers[1], key=answers[1].get)
