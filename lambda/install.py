@@ -15,7 +15,7 @@ from pathlib import Path
 
 BUILD = Path("/build")
 DATE = 315532800  # 1980-01-01, the oldest that zip knows
-# Never loaded while serving (tests/test_docker.py shows that nothing left needs them), 52 MB of 137.
+# Never loaded while serving (tests/test_docker.py shows that nothing left needs them), 62 MB of 137.
 UNUSED = """
     ai_edge_litert/aot  ai_edge_litert/tflite  ai_edge_litert/tools  ai_edge_litert/vendors
     ai_edge_litert/libLiteRt*.so  ai_edge_litert/*_pb2.py  ai_edge_litert/schema_py_generated.py
