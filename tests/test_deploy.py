@@ -2,6 +2,7 @@
 
 ECR's host name must lead to this computer (/etc/hosts), where Debian's docker-registry listens in ECR's place.
 """
+import contextlib
 import http.server
 import json
 import os
@@ -114,9 +115,10 @@ def registry(moto, tmp_path_factory):
                 if event["action"] == "push" and target.get("tag"):
                     manifest = urllib.request.Request(f"http://{HOST}/v2/{target['repository']}/manifests/"
                                                       + target["digest"], headers={"Accept": target["mediaType"]})
-                    moto.aws("ecr", "put-image", "--repository-name", target["repository"], "--image-tag",
-                             target["tag"], "--image-digest", target["digest"], "--image-manifest",
-                             urllib.request.urlopen(manifest, timeout=30).read().decode())
+                    with contextlib.suppress(subprocess.CalledProcessError):  # of a test before, forgotten since
+                        moto.aws("ecr", "put-image", "--repository-name", target["repository"], "--image-tag",
+                                 target["tag"], "--image-digest", target["digest"], "--image-manifest",
+                                 urllib.request.urlopen(manifest, timeout=30).read().decode())
             self.send_response(200)
             self.end_headers()
 
@@ -135,6 +137,7 @@ def registry(moto, tmp_path_factory):
         pass
 
     def start():
+        shutil.rmtree(folder / "data", ignore_errors=True)  # empty each time, so that a push takes its time
         with open(folder / "log", "a") as log:
             registry.process = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"],
                                                 stdout=log, stderr=log)
@@ -293,8 +296,11 @@ def test_from_the_first_deployment_to_the_last(cloud, registry, project, gateway
     # It goes only if asked twice, and leaves nothing.
     status, text = make("undeploy", text="yes\n")
     assert status != 0 and "nothing was deleted" in text and "clothes" in stacks(cloud), text
+    cloud.aws("apigateway", "update-account", "--patch-operations",  # as the stack's ApiAccount does, which moto skips
+              "op=replace,path=/cloudwatchRoleArn,value=arn:aws:iam::123456789012:role/clothes-ApiLogWriter-1")
     status, text = make("undeploy", text="clothes\n")
     assert status == 0 and "is gone" in text, text
+    assert not cloud.aws("apigateway", "get-account").get("cloudwatchRoleArn")
     assert not stacks(cloud) and not cloud.aws("lambda", "list-functions")["Functions"]
     assert not cloud.aws("ecr", "describe-repositories")["repositories"]
 
@@ -329,7 +335,7 @@ def test_an_interrupted_deployment_goes_on(cloud, registry, project, gateway):
     assert process.returncode != 0 and not cloud.aws("lambda", "list-functions")["Functions"]
 
     answer = project("deploy", SMOKE_URL=gateway.url, PHOTO=str(ROOT / "tests/photos/pants/jeans.jpg"))
-    assert answer.returncode == 0, "a photo whose label the model does not know shows that it answers"
+    assert answer.returncode == 0, answer.stdout  # of a photo whose label the model does not know, any answer will do
     assert "Smoke " in answer.stdout and function(cloud)
 
 
@@ -372,8 +378,9 @@ def answering():
 
 
 def test_expired_credentials(moto, answering):
-    url = answering(GetCallerIdentity=(403, "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>The security token "
-                                            "included in the request is expired</Message></Error></ErrorResponse>"))
+    url = answering(GetCallerIdentity=(
+        403, "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>The security token included in the request is "
+             "expired</Message></Error></ErrorResponse>"))
     for script in ("deploy.sh", "stack.sh"):
         status, text = run(moto, script, AWS_ENDPOINT_URL=url)
         assert status != 0 and "expired" in text and "Log in to AWS again" in text, text
@@ -389,8 +396,9 @@ def test_a_stack_that_cannot_be_changed(moto, answering, state, words):
     member = "<member><Key>application</Key><Value>image-classifier</Value></member>"
     url = answering(
         GetCallerIdentity=(200, "<R><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult></R>"),
-        DescribeStacks=(200, f"<R><DescribeStacksResult><Stacks><member><StackName>clothes</StackName><StackStatus>{state}"
-                             f"</StackStatus><Tags>{member}</Tags></member></Stacks></DescribeStacksResult></R>"),
+        DescribeStacks=(200, "<R><DescribeStacksResult><Stacks><member><StackName>clothes</StackName>"
+                             f"<StackStatus>{state}</StackStatus><Tags>{member}</Tags></member></Stacks>"
+                             "</DescribeStacksResult></R>"),
         DescribeStackEvents=(200, "<R><DescribeStackEventsResult><StackEvents><member><LogicalResourceId>Function"
                                   "</LogicalResourceId><ResourceStatus>CREATE_FAILED</ResourceStatus>"
                                   "<ResourceStatusReason>No more of that</ResourceStatusReason></member></StackEvents>"
@@ -464,8 +472,8 @@ def test_logs_are_followed(cloud, tmp_path):
         cloud.aws("logs", "put-log-events", "--log-group-name", group, "--log-stream-name", "s", "--log-events",
                   json.dumps([{"timestamp": int(time.time() * 1000), "message": text}]))
     say("first\tline")
-    process = subprocess.Popen(["timeout", "60", "scripts/stack.sh", "logs"], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                               env=cloud.environment, start_new_session=True)
+    process = subprocess.Popen(["timeout", "60", "scripts/stack.sh", "logs"], cwd=ROOT, text=True,
+                               stdout=subprocess.PIPE, env=cloud.environment, start_new_session=True)
     try:
         assert process.stdout.readline() == "first\tline\n"
         say("second line")

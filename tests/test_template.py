@@ -205,7 +205,7 @@ def test_a_changed_api_has_a_new_deployment(template):
         name, = (name for name in template["Resources"] if name.startswith(f"{kind}Deployment"))
         assert name == f"{kind}Deployment{digest}", f"the API has changed: rename {name} (two places) to go with it"
         assert set(template["Resources"][name]["DependsOn"]) == \
-            {name for name, resource in api.items() if resource["Type"].split("::")[-1] in ("Method", "GatewayResponse")}
+            {name for name, resource in api.items() if resource["Type"].endswith(("::Method", "::GatewayResponse"))}
 
 
 def test_the_dashboard_shows_what_the_function_measures(made):
@@ -233,7 +233,7 @@ UNUSED = re.compile(
 CALLED = {
     *(f"cloudformation:{name}" for name in (
         "CreateChangeSet", "DeleteChangeSet", "DeleteStack", "DescribeChangeSet", "DescribeStackEvents",
-        "DescribeStacks", "ExecuteChangeSet", "GetTemplate")),
+        "DescribeStacks", "ExecuteChangeSet", "GetTemplate", "GetTemplateSummary")),
     *(f"ecr:{name}" for name in (
         "GetAuthorizationToken", "BatchCheckLayerAvailability", "BatchGetImage", "CompleteLayerUpload",
         "GetDownloadUrlForLayer", "InitiateLayerUpload", "PutImage", "UploadLayerPart",
