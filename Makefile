@@ -146,7 +146,7 @@ data/drawn/index.csv: scripts/draw_data.py scripts/garments.py scripts/cloth.py 
 data/own/index.csv: scripts/index_folder.py scripts/common.py lambda/preprocess.py data/.own | .venv/train/.installed
 	$(TRAIN) $< --input "$(DATA)" --output $@
 # What lies in DATA, as names, sizes and dates.
-$(eval $(call track,data/.own,$(DATA) $(if $(DATA),$(shell ls -lRL "$(DATA)" 2>&1 | cksum))))
+$(eval $(call track,data/.own,$(DATA) $(if $(DATA),$(shell ls -lRL "$(DATA:~/%=$(HOME)/%)" 2>&1 | cksum))))
 
 # Training and conversion.
 $(BACKBONE_FILE): scripts/fetch_backbone.py scripts/common.py data/backbones/.$(BACKBONE) | .venv/train/.installed
