@@ -35,7 +35,8 @@ def fine_tune(model, train, validation, record: dict, folder: Path, args: argpar
     import tensorflow as tf
 
     (images, targets), (val_images, val_targets) = train, validation
-    one_hot = tf.one_hot(targets, len(record["labels"]))
+    # As a tensor: an array would become a constant of each epoch's graph, which takes minutes to optimise.
+    images, one_hot = tf.constant(images), tf.one_hot(targets, len(record["labels"]))
     steps = -(-len(images) // args.batch)
     backbone = model.get_layer("backbone")
     for position, layer in enumerate(backbone.layers):  # frozen: the lower layers, and all running statistics

@@ -54,7 +54,8 @@ def main() -> None:
     labels = sorted({photo.label for photo in photos})
     splits = {split: [photo for photo in photos if photo.split == split] for split in ("train", "validation")}
     if args.limit:
-        splits = {split: random.Random(args.seed).sample(rows, min(args.limit, len(rows))) for split, rows in splits.items()}
+        draw = random.Random(args.seed)
+        splits = {split: draw.sample(rows, min(args.limit, len(rows))) for split, rows in splits.items()}
     images, val_images = (load_photos(rows, args.size) for rows in splits.values())
     targets, val_targets = ([labels.index(photo.label) for photo in rows] for rows in splits.values())
 
