@@ -132,9 +132,11 @@ def test_a_small_photo_is_sent_untouched(visit):
 
 def test_a_dropped_photo(visit):
     page = visit()
+    page.evaluate("addEventListener('drop', (event) => { window.stays = event.defaultPrevented; })")
     page.locator(".drop").drop({"files": [photo("blue"), photo("red")]})
     expect(page.locator("h2")).to_have_text(["blue", "red"])
     expect(page.locator(".drop")).not_to_have_class(re.compile("over"))
+    assert page.evaluate("window.stays")  # the browser doesn't open the photo in the page's place
 
 
 def test_a_pasted_photo_and_a_pasted_address(visit):
