@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--model", type=Path, required=True, help="Keras model by scripts/train.py")
     parser.add_argument("--quantize", choices=("int8", "float16", "float32"), default="int8", help="[%(default)s]")
-    parser.add_argument("--calibration", type=int, default=300, help="training photos to calibrate by [%(default)s]")
+    parser.add_argument("--calibration", type=int, default=100, help="training photos to calibrate by [%(default)s]")
     parser.add_argument("--output", type=Path, required=True, help="the file to write (.tflite)")
     return parser.parse_args()
 
