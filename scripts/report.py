@@ -148,7 +148,7 @@ def chart(charts: dict[str, Path], name: str, description: str) -> str:
 def grid(tiles: list, paths: bool = False) -> str:
     """Photos with captions, as many in a row as the screen takes; nothing where there are none."""
     figures = "".join(
-        f'<figure class="{CLASSES[tile.right]}"><img src="{thumbnail(tile.image)}" alt="" loading="lazy">'
+        f'<figure class="{CLASSES[tile.right]}"><img src="{thumbnail(tile.image)}" alt="">'
         f"<figcaption><b>{MARKS[tile.right]}{escape(tile.title)}</b><span>{escape(tile.note)}</span>"
         f"{f'<small>{escape(tile.path)}</small>' * paths}</figcaption></figure>" for tile in tiles)
     return f'<div class="grid">{figures}</div>' if figures else ""
