@@ -1,7 +1,7 @@
 """Random augmentation of a batch of photos in training: geometry, light and colour, and erased patches.
 
-The families are the reference's (rotation, shift, shear, zoom, horizontal flip) in the amounts that validation liked,
-and what stands for another camera or room: brightness, contrast, saturation, white balance, and a hidden part.
+The families are the reference's (rotation, shift, shear, zoom, horizontal flip), milder, and what stands for another
+camera or room: brightness, contrast, saturation, white balance, and a hidden part.
 """
 import tensorflow as tf
 

@@ -92,7 +92,7 @@ def data_digest(photos: list[Photo]) -> str:
 
 
 def load_photos(photos: list[Photo], size: tuple[int, int]):
-    """The photos as the model sees them, uint8 [N, height, width, 3]; ends the script naming those that can't be read."""
+    """The photos as the model sees them, uint8 [N, height, width, 3]; ends the script if any can't be read."""
     import numpy as np
     from preprocess import ImageError, preprocess
     from tqdm import tqdm

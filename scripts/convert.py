@@ -1,6 +1,7 @@
 """Convert a trained Keras model to TensorFlow Lite, check the file, and put labels and record into it.
 
-    python scripts/convert.py --index data/clothing/index.csv --model artifacts/model.keras --output artifacts/model.tflite
+    python scripts/convert.py --index data/clothing/index.csv --model artifacts/model.keras \\
+        --output artifacts/model.tflite
 
 prints the sizes and how the file agrees with the Keras model on the validation photos. Nothing is written, and the exit
 status is not 0, when the two name the same label for less than 97 % of them or the accuracy falls by more than a point.
@@ -50,7 +51,8 @@ def main() -> None:
     network = to_tflite(keras_model, args.quantize, load_photos([train[i] for i in chosen], size))
 
     with atomic(args.output) as temporary:
-        metadata = {**record, "quantize": args.quantize, "created": datetime.now(timezone.utc).isoformat("T", "seconds")}
+        created = datetime.now(timezone.utc).isoformat("T", "seconds")
+        metadata = {**record, "quantize": args.quantize, "created": created}
         write_model(temporary, network, labels, metadata)
         images = load_photos(validation, size)
         targets = np.array([labels.index(photo.label) for photo in validation])

@@ -8,7 +8,7 @@ from common import Photo
 from metrics import softmax
 
 
-STEPS, PEAK_RATE, L2 = 150, 0.03, 0.03  # chosen by cross-validation inside train and validation
+STEPS, PEAK_RATE, L2 = 150, 0.03, 0.03  # L2 by cross-validation inside train and validation
 
 
 def features(backbone, size: tuple[int, int]):

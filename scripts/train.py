@@ -74,7 +74,8 @@ def main() -> None:
               "flags": flags, "data_digest": data_digest(photos),
               "commit": subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True,
                                        capture_output=True).stdout.strip(),
-              "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+              "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
+                           "keras": keras.__version__},
               "history": []}
     fingerprint = repr((flags, record["data_digest"], hashlib.sha256(args.backbone.read_bytes()).hexdigest()))
     record["fingerprint"] = hashlib.sha256(fingerprint.encode()).hexdigest()
