@@ -50,8 +50,8 @@ BACKBONE_FILE := data/backbones/$(BACKBONE).keras
 REPORT := artifacts/report/report.html
 TRAIN := .venv/train/bin/python
 SERVE := .venv/$(RUNTIME)/bin/python
-# The older interpreter is tested where it has a wheel for PYTHON.
-TEST_TFLITE_RUNTIME := $(if $(filter test,$(MAKECMDGOALS)),$(if $(filter 3.10 3.11,$(shell \
+# The older interpreter is tested and measured where it has a wheel for PYTHON.
+TEST_TFLITE_RUNTIME := $(if $(filter test bench artifacts/bench/bench.html,$(MAKECMDGOALS)),$(if $(filter 3.10 3.11,$(shell \
   $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')),.venv/tflite-runtime/.installed))
 
 # $(call track,FILE,VALUE): a rule for FILE, which holds VALUE and is stale when VALUE has changed. The comparison is
@@ -66,7 +66,7 @@ empty :=
 space := $(empty) $(empty)
 
 ##@ Targets
-.PHONY: help data train convert model.tflite report predict serve docker-run docker-test docker-stop \
+.PHONY: help data train convert model.tflite report bench predict serve docker-run docker-test docker-stop \
 	deploy deploy-plan deploy-status logs undeploy test clean distclean FORCE
 ## the photos and their index
 data: $(INDEX)
@@ -78,6 +78,8 @@ convert: artifacts/model.tflite
 model.tflite: artifacts/model.tflite
 ## artifacts/report/report.html: accuracy, confusion, calibration, mistakes of MODEL
 report: $(REPORT)
+## artifacts/bench/bench.html: the released models beside the reference and other engines, measured
+bench: artifacts/bench/bench.html
 ## label IMAGE with MODEL, which is taken as it is: make predict IMAGE=shirt.jpg
 predict: scripts/predict.py | .venv/$(RUNTIME)/.installed
 	@$(SERVE) $< --model $(MODEL) $(if $(IMAGE),,$(error IMAGE is empty: make predict IMAGE=shirt.jpg))$(IMAGE)
@@ -131,6 +133,12 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 	$(@D)/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r $<
 	touch $@
 
+.venv/bench/.installed: scripts/requirements-bench.txt requirements-train.txt requirements-serve.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements-serve.txt
+	$(@D)/bin/python $(PIP_INSTALL) -r requirements-train.txt -r $<
+	touch $@
+
 .venv/aws/.installed: lambda/requirements-deploy.txt
 .venv/aws-tests/.installed: tests/aws/requirements.txt
 .venv/aws/.installed .venv/aws-tests/.installed:
@@ -166,6 +174,12 @@ $(REPORT): scripts/evaluate.py scripts/metrics.py scripts/pictures.py scripts/re
 		$(MODEL) $(INDEX) artifacts/.report | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --model $(MODEL) --output $@
 $(eval $(call track,artifacts/.report,$(MODEL) $(INDEX)))
+
+# The benchmark; its networks are kept in artifacts/bench/networks. To measure again: rm artifacts/bench/bench.html
+artifacts/bench/bench.html: scripts/bench.py $(wildcard scripts/bench_*.py) \
+		scripts/prices.env $(wildcard lambda/*.py artifacts/release/*.tflite) \
+		| .venv/bench/.installed .venv/ai-edge-litert/.installed $(TEST_TFLITE_RUNTIME)
+	.venv/bench/bin/python $< --output $@
 
 # The container. Wheels for the image's Python, C library and processor are downloaded here, so that the image is built
 # without a network. The folder's requirements.txt, written last, is what the image installs.

@@ -39,9 +39,12 @@ print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("datase
   if [[ " ${PARAMETERS-}" == *" Memory="* ]]; then memory=${PARAMETERS#*Memory=} memory=${memory%% *}; fi
   printf '%-8s %s\n' Account "$account, region $AWS_DEFAULT_REGION" Stack "$STACK (${status:-new}) ${parameters[*]}" \
     Image "$tag with $MODEL (data: $dataset)${uri:+, pushed already}"
-  # List prices in us-east-1: REST API 3.50 and Lambda 0.20 a million requests; 16.67 (arm64: 13.33) a million GB-s.
-  awk -v mb="${memory:-1769}" -v price="$([[ $architecture == arm64 ]] && echo 13.33 || echo 16.67)" 'BEGIN { printf \
-    "Cost     about $%.2f per million predictions of 100 ms with %d MB\n", 3.7 + mb / 1024 * 0.1 * price, mb }'
+  # shellcheck source=scripts/prices.env
+  source "$(dirname "$0")/prices.env"
+  awk -v mb="${memory:-1769}" -v api="$API_REQUEST" -v request="$LAMBDA_REQUEST" \
+    -v second="$([[ $architecture == arm64 ]] && echo "$LAMBDA_GB_SECOND_ARM64" || echo "$LAMBDA_GB_SECOND_X86_64")" \
+    'BEGIN { printf "Cost     about $%.2f per million predictions of 100 ms with %d MB\n",
+      api + request + mb / 1024 * 0.1 * second, mb }'
 }
 
 update() {  # TEMPLATE [flag] --parameter-overrides NAME=VALUE...
