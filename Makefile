@@ -66,8 +66,8 @@ empty :=
 space := $(empty) $(empty)
 
 ##@ Targets
-.PHONY: help data train convert model.tflite report bench predict serve docker-run docker-test docker-stop \
-	deploy deploy-plan deploy-status logs undeploy test clean distclean FORCE
+.PHONY: help data train convert model.tflite report release bench predict serve docker-run docker-test \
+	docker-stop deploy deploy-plan deploy-status logs undeploy test clean distclean FORCE
 ## the photos and their index
 data: $(INDEX)
 ## the Keras model, artifacts/model.keras
@@ -157,18 +157,48 @@ data/own/index.csv: scripts/index_folder.py scripts/common.py lambda/preprocess.
 $(eval $(call track,data/.own,$(DATA) $(if $(DATA),$(shell ls -lRL "$(DATA:~/%=$(HOME)/%)" 2>&1 | cksum))))
 
 # Training and conversion.
-$(BACKBONE_FILE): scripts/fetch_backbone.py scripts/common.py data/backbones/.$(BACKBONE) | .venv/train/.installed
-	$(TRAIN) $< $(BACKBONE) $(if $(BACKBONE_WEIGHTS),--weights "$(BACKBONE_WEIGHTS)") --output $@
-$(eval $(call track,data/backbones/.$(BACKBONE),weights: $(BACKBONE_WEIGHTS)))
-artifacts/model.keras: scripts/train.py scripts/head.py scripts/finetune.py scripts/augment.py scripts/tflite.py \
-		scripts/metrics.py scripts/common.py lambda/preprocess.py $(INDEX) $(BACKBONE_FILE) artifacts/.train \
-		| .venv/train/.installed
+data/backbones/%.keras: scripts/fetch_backbone.py scripts/common.py data/backbones/.% | .venv/train/.installed
+	$(TRAIN) $< $* $(if $(and $(BACKBONE_WEIGHTS),$(filter $*,$(BACKBONE))),--weights "$(BACKBONE_WEIGHTS)") --output $@
+$(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2),$(eval $(call \
+  track,data/backbones/.$(name),weights: $(if $(filter $(name),$(BACKBONE)),$(BACKBONE_WEIGHTS)))))
+TRAIN_CODE := scripts/train.py scripts/head.py scripts/finetune.py scripts/augment.py scripts/tflite.py \
+  scripts/metrics.py scripts/common.py lambda/preprocess.py
+artifacts/model.keras: $(TRAIN_CODE) $(INDEX) $(BACKBONE_FILE) artifacts/.train | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --backbone $(BACKBONE_FILE) --output $@ $(TRAIN_FLAGS)
 $(eval $(call track,artifacts/.train,$(INDEX) $(BACKBONE) $(TRAIN_FLAGS)))
-artifacts/model.tflite: scripts/convert.py scripts/tflite.py scripts/metrics.py scripts/common.py \
-		lambda/preprocess.py lambda/model.py artifacts/model.keras $(INDEX) artifacts/.convert | .venv/train/.installed
+CONVERT_CODE := scripts/convert.py scripts/tflite.py scripts/metrics.py scripts/common.py \
+  lambda/preprocess.py lambda/model.py
+artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts/.convert | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
+
+# The released models, by distillation: two teachers, what they say about the views that students are trained on, and
+# two students. Each stage takes at most three hours on 2 cores, and goes on where it was stopped.
+# $(call stage,NAME,BACKBONE,FLAGS,SOFT LABELS)
+define stage
+$(call track,artifacts/stages/$1/.flags,$2 $3)
+artifacts/stages/$1/model.keras: $(TRAIN_CODE) data/clothing/index.csv data/backbones/$2.keras $4 \
+		artifacts/stages/$1/.flags | .venv/train/.installed
+	$(TRAIN) $$< --index data/clothing/index.csv --backbone data/backbones/$2.keras --output $$@ $3 $(4:%=--soft-labels %)
+artifacts/stages/$1/model.tflite: $(CONVERT_CODE) artifacts/stages/$1/model.keras data/clothing/index.csv
+	$(TRAIN) $$< --index data/clothing/index.csv --model artifacts/stages/$1/model.keras --output $$@
+endef
+SOFT_LABELS := artifacts/stages/soft-labels.npz
+$(eval $(call stage,teacher-1,efficientnet-lite2,))
+$(eval $(call stage,teacher-2,efficientnet-lite2,--size 384x288 --epochs 10 --seed 2))
+$(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/tflite.py scripts/metrics.py \
+		scripts/common.py lambda/preprocess.py data/clothing/index.csv \
+		artifacts/stages/teacher-1/model.keras artifacts/stages/teacher-2/model.keras
+	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.keras,$^)
+$(eval $(call stage,large,efficientnet-lite2,--freeze 0 --epochs 24 --patience 24 --label-smoothing 0,$(SOFT_LABELS)))
+$(eval $(call stage,small,efficientnet-lite0,--size 196x148 --freeze 0 --epochs 72 --patience 72 --label-smoothing \
+  0,$(SOFT_LABELS)))
+## the models of artifacts/release, anew: eight hours, goes on where it was stopped
+release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
+	cp $< artifacts/release/model.tflite
+	cp $(word 2,$^) artifacts/release/model-small.tflite
+
+# The report.
 $(REPORT): scripts/evaluate.py scripts/metrics.py scripts/pictures.py scripts/report.py scripts/report.html \
 		scripts/augment.py scripts/common.py lambda/preprocess.py lambda/model.py \
 		$(MODEL) $(INDEX) artifacts/.report | .venv/train/.installed

@@ -1,4 +1,5 @@
 """A Keras network as a TensorFlow Lite flatbuffer."""
+import os
 
 
 def to_tflite(model, quantize: str, calibration=()) -> bytes:
@@ -23,3 +24,21 @@ def to_tflite(model, quantize: str, calibration=()) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     return converter.convert()
+
+
+def runner(model):
+    """A function that runs the network on one image, uint8 [H, W, 3] -> its output, float32, without the batch.
+
+    By the TensorFlow Lite interpreter, which is on a CPU three times as fast as TensorFlow.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=to_tflite(model, "float32"), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run(image):
+        interpreter.set_tensor(source, image[None])
+        interpreter.invoke()
+        return interpreter.get_tensor(result)[0]
+    return run

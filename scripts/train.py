@@ -10,6 +10,7 @@ last epoch. Curves while it runs: `.venv/train/bin/tensorboard --logdir artifact
 """
 import argparse
 import hashlib
+import json
 import platform
 import random
 import subprocess
@@ -42,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--freeze", type=float, default=0.4, help="share of the backbone's layers, from below, that "
                         "fine-tuning leaves alone [%(default)s]")
     parser.add_argument("--patience", type=int, default=4, help="epochs without gain before stopping [%(default)s]")
+    parser.add_argument("--soft-labels", type=Path, help="by scripts/teach.py, to learn from in place of the labels")
     parser.add_argument("--limit", type=int, help="use only so many photos per split, for a quick try")
     parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
     return parser.parse_args()
@@ -69,7 +71,8 @@ def main() -> None:
 
     keras.utils.set_random_seed(args.seed)
     targets, val_targets = np.array(targets), np.array(val_targets)
-    flags = {name: value for name, value in vars(args).items() if name not in ("index", "backbone", "output")}
+    flags = {name: value for name, value in vars(args).items()
+             if name not in ("index", "backbone", "output", "soft_labels")}
     record = {"labels": labels, "size": args.size, "dataset": args.index.parent.name, "backbone": args.backbone.stem,
               "flags": flags, "data_digest": data_digest(photos),
               "commit": subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True,
@@ -77,8 +80,19 @@ def main() -> None:
               "versions": {"python": platform.python_version(), "tensorflow": tf.__version__,
                            "keras": keras.__version__},
               "history": []}
-    fingerprint = repr((flags, record["data_digest"], hashlib.sha256(args.backbone.read_bytes()).hexdigest()))
+    read = [path.read_bytes() for path in (args.backbone, args.soft_labels) if path]
+    fingerprint = repr((flags, record["data_digest"], *[hashlib.sha256(content).hexdigest() for content in read]))
     record["fingerprint"] = hashlib.sha256(fingerprint.encode()).hexdigest()
+
+    soft = None
+    if args.soft_labels:
+        file = np.load(args.soft_labels)
+        soft, about = file["soft"], json.loads(str(file["about"]))
+        made_for = [about[name] for name in ("data_digest", "seed", "batch")]
+        if made_for != [record["data_digest"], args.seed, args.batch] or soft.shape[1:] != (len(images), len(labels)):
+            fail(f"{args.soft_labels} is of other photos, or of another --seed, --batch or --limit; run "
+                 "scripts/teach.py again with these")
+        record["teachers"] = about["teachers"]
 
     # The head, on features of the photos and of their mirror images.
     backbone = keras.models.load_model(args.backbone, compile=False)
@@ -99,7 +113,7 @@ def main() -> None:
         pooled = keras.layers.GlobalAveragePooling2D()(backbone(pixels))
         model = keras.Model(pixels, dense(keras.layers.Dropout(args.dropout)(pooled)))
         folder = args.output.parent / "training"
-        model = fine_tune(model, (images, targets), (val_images, val_targets), record, folder, args)
+        model = fine_tune(model, (images, targets), (val_images, val_targets), soft, record, folder, args)
         backbone, dense = model.get_layer("backbone"), model.get_layer("logits")
         val_logits = model.predict(val_images, batch_size=32, verbose=0)
 

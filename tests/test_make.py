@@ -142,6 +142,28 @@ def test_a_recipe_that_fails_leaves_no_target_behind(project, script, target):
     assert project("model.tflite").returncode == 0
 
 
+def test_release_makes_each_stage_once_and_goes_on_where_it_was_stopped(project):
+    (project.path / "artifacts/release").mkdir(parents=True)
+    assert project("-j2", "release", FAIL="teach.py").returncode != 0
+    assert {"teach.py", "train.py"} <= set(project.built())
+    assert project("release").returncode == 0
+    built = project.built()
+    assert built.count("train.py") == 2 and built.count("convert.py") == 2 and "download_data.py" not in built
+    released = (project.path / "artifacts/release").iterdir()
+    assert {path.name for path in released} == {"model.tflite", "model-small.tflite"}
+    assert "train.py" not in project("-n", "release").stdout
+    os.utime(project.path / "scripts/teach.py")
+    project("release")
+    assert project.built().count("train.py") == 2  # the students, not their teachers
+
+
+def test_a_released_model_is_never_made_by_the_way(project):
+    (project.path / "artifacts/release").mkdir(parents=True)
+    (project.path / "artifacts/release/model.tflite").touch()
+    assert project("report").returncode == 0
+    assert project.built() == ["download_data.py", "evaluate.py"]
+
+
 def test_predict_takes_the_model_as_it_is(project):
     project("model.tflite")
     project.built()

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -147,6 +148,85 @@ def test_a_full_disk_leaves_no_half_model(inputs, tmp_path):
                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)))
     assert done.returncode == 1 and "room on the disk" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def teach(inputs, teachers, output, *flags):
+    return [str(part) for part in (sys.executable, ROOT / "scripts/teach.py", "--index", inputs / "index.csv",
+                                   "--teachers", *teachers, "--epochs", "3", "--output", output, *flags)]
+
+
+@pytest.fixture(scope="module")
+def soft_labels(inputs, trained, tmp_path_factory):
+    """What two teachers, one of them of a larger input, say about three epochs of views."""
+    folder = tmp_path_factory.mktemp("teachers")
+    done = run(command(inputs, folder / "larger.keras", "--epochs", "1", "--size", "96x72"))
+    assert done.returncode == 0, done.stderr
+    done = run(teach(inputs, [trained, folder / "larger.keras"], folder / "soft.npz"))
+    assert done.returncode == 0 and "accuracy" in done.stdout, done.stderr
+    return folder / "soft.npz"
+
+
+def test_teachers_speak_about_the_views_that_the_student_sees(inputs, trained, soft_labels):
+    import keras
+    import tensorflow as tf
+    from argparse import Namespace
+    from common import load_photos
+    from finetune import training_data
+    photos = [photo for photo in read_index(inputs / "index.csv") if photo.split == "train"]
+    soft = np.load(soft_labels)["soft"].astype(np.float32)
+    args, one_hot = Namespace(seed=1, batch=32), tf.zeros((len(photos), 10))
+    wanted = 0
+    for model, size in ((trained, (64, 48)), (soft_labels.parent / "larger.keras", (96, 72))):
+        images = tf.constant(load_photos(photos, size))
+        views = np.concatenate([views for views, _ in training_data(images, one_hot, 1, args, soft[1])])
+        wanted += keras.models.load_model(model).predict(np.floor(views), verbose=0) / 2
+    np.testing.assert_allclose(soft[1], wanted, atol=5e-3)
+    said = np.concatenate([said for _, said in training_data(images, one_hot, 1, args, soft[1])])
+    np.testing.assert_array_equal(said, soft[1])
+
+
+def test_a_view_is_the_same_picture_at_every_size():
+    from augment import augment
+    photo = np.random.default_rng(0).uniform(0, 255, (4, 8, 6, 3)).astype(np.float32)
+    small, large = (np.kron(photo, np.ones((1, times, times, 1))) for times in (8, 16))
+    small, large = augment(small, 5).numpy(), augment(large, 5).numpy()
+    halved = large.reshape(4, 64, 2, 48, 2, 3).mean((2, 4))
+    assert np.median(np.abs(small - halved)) < 4 and np.median(np.abs(small - halved[::-1])) > 30
+
+
+def test_a_student_learns_from_its_teachers(inputs, soft_labels, tmp_path):
+    arguments = command(inputs, tmp_path / "model.keras", "--epochs", "5", "--soft-labels", soft_labels)
+    done = run(arguments)
+    assert done.returncode == 0, done.stderr
+    record = record_of(tmp_path / "model.keras")
+    assert [teacher["size"] for teacher in record["teachers"]] == [[64, 48], [96, 72]]
+    assert record["history"][-1]["val_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("flags", [["--seed", "2"], ["--batch", "16"], ["--limit", "30"]])
+def test_soft_labels_of_other_views_are_refused(inputs, soft_labels, tmp_path, flags):
+    done = run(command(inputs, tmp_path / "model.keras", "--soft-labels", soft_labels, *flags))
+    assert done.returncode == 1 and "run scripts/teach.py again" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_teachers_go_on_after_their_last_epoch(inputs, trained, tmp_path):
+    arguments = teach(inputs, [trained], tmp_path / "soft.npz", "--epochs", "200")
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "soft.partial.npz").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "soft.npz").exists()
+    done = run(teach(inputs, [trained], tmp_path / "soft.npz"))
+    assert done.returncode == 0 and "going on after epoch " in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["soft.npz"]
+    assert (np.load(tmp_path / "soft.npz")["soft"].sum(2) > 0.98).all()
+
+
+def test_teachers_of_other_photos_are_refused(inputs, trained, tmp_path):
+    write_index(tmp_path / "index.csv", read_index(inputs / "index.csv")[1:])
+    done = run(teach(inputs, [trained], tmp_path / "soft.npz", "--index", tmp_path / "index.csv"))
+    assert done.returncode == 1 and "train it again" in done.stderr
 
 
 def convert(inputs, model, output, *flags, index=None):
