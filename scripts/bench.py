@@ -107,7 +107,7 @@ def measure(args: argparse.Namespace) -> dict:
     facts = helper("bench_networks.py", *args.models, "--output", networks)
     peaks = {threads: helper("bench_peak.py", "--threads", threads) for threads in sorted({1, min(2, cores), cores})}
     engines, handlers = contenders(args.models, networks)
-    ours = [handler for handler in handlers if handler.code == "ours"]
+    ours = [handler for handler in handlers if handler.function == "ours"]
     with tempfile.TemporaryDirectory() as folder:
         photos = write_photos(args.photo, Path(folder))
         settings = argparse.Namespace(

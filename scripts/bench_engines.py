@@ -4,12 +4,14 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lambda"))
 
 
-# Engines: each gives the version it has, the input's height and width, and a function from input to probabilities.
+# Engines: each gives the version it has, the input's height and width, and a function from input to probabilities, NumPy's.
 def litert(model: str, threads: int):
     import model as serving  # imports whichever of the two interpreters is installed
     interpreter = serving.Interpreter(model_path=model, num_threads=threads)
@@ -56,50 +58,68 @@ def keras(model: str, threads: int):
 ENGINES = {"litert": litert, "tflite-runtime": litert, "onnxruntime": onnxruntime, "openvino": openvino, "keras": keras}
 
 
-# Codes: what is around an engine. Each gives version, the function that a request calls, the network alone, the input.
-def plain(spec: dict):
+class Function(NamedTuple):
+    """What is around an engine.
+
+    event: from a photo's bytes to what the function is asked with, which is its caller's work; request: from that to
+    JSON; prepare: from the bytes to the network's input; predict: the network alone.
+    """
+    version: str
+    event: Callable
+    request: Callable
+    prepare: Callable
+    predict: Callable
+
+
+def plain(spec: dict) -> Function:
     """An engine with our preprocessing and little else: what one would write around it."""
-    import numpy as np
     from preprocess import preprocess
     version, size, predict = ENGINES[spec["engine"]](spec["model"], spec["threads"])
     size = tuple(int(side) for side in size)
 
-    def request(content: bytes) -> str:
-        return json.dumps(dict(enumerate(np.asarray(predict(preprocess(content, size)[None])).tolist())))
-    return version, request, predict, lambda content: preprocess(content, size)[None]
+    def prepare(content: bytes):
+        return preprocess(content, size)[None]
+    return Function(version, bytes, lambda content: to_json(predict(prepare(content))), prepare, predict)
 
 
-def reference(spec: dict):
+def to_json(probabilities) -> str:
+    return json.dumps(dict(enumerate(probabilities.tolist())))
+
+
+def reference(spec: dict) -> Function:
     """The function that the reference describes: Pillow's decoding and resizing, 1/255, one float32 photo.
 
-    Its resampling is not named: NEAREST is the fastest. It converts to RGB, without which a grey photo would fail.
+    It names no filter, so Pillow's own is taken. It converts to RGB, without which a grey photo would fail.
     """
     import numpy as np
     from PIL import Image
     version, _, predict = ENGINES[spec["engine"]](spec["model"], spec["threads"])
 
     def prepare(content: bytes):
-        image = Image.open(io.BytesIO(content)).convert("RGB").resize((150, 150), Image.Resampling.NEAREST)
+        image = Image.open(io.BytesIO(content)).convert("RGB").resize((150, 150))
         return np.array([image], dtype="float32") / 255
-    return version, lambda content: json.dumps(dict(enumerate(predict(prepare(content)).tolist()))), predict, prepare
+    return Function(version, bytes, lambda content: to_json(predict(prepare(content))), prepare, predict)
 
 
-def ours(spec: dict):
+def ours(spec: dict) -> Function:
     """Our function as it is on Lambda, asked by API Gateway's event."""
     os.environ.update(MODEL_PATH=spec["model"], AWS_LAMBDA_FUNCTION_MEMORY_SIZE=str(1769 * spec["threads"]))
     import classifier
     import lambda_function
     from preprocess import preprocess
 
-    def request(content: bytes) -> str:
-        response = lambda_function.lambda_handler({
-            "httpMethod": "POST", "path": "/predict", "headers": {"content-type": "image/jpeg"},
-            "body": base64.b64encode(content).decode(), "isBase64Encoded": True})
+    def event(content: bytes) -> dict:
+        return {"httpMethod": "POST", "path": "/predict", "headers": {"content-type": "image/jpeg"},
+                "body": base64.b64encode(content).decode(), "isBase64Encoded": True}
+
+    def request(event: dict) -> str:
+        response = lambda_function.lambda_handler(event)
         assert response["statusCode"] == 200, response["body"]
         return response["body"]
     package = sys.modules[lambda_function.Interpreter.__module__.partition(".")[0]]
-    return (f"{package.__name__} {package.__version__}", request, lambda pixels: classifier.MODEL.predict(pixels[0]),
-            lambda content: preprocess(content, classifier.MODEL.size)[None])
+    return Function(f"{package.__name__} {package.__version__}", event, request,
+                    lambda content: preprocess(content, classifier.MODEL.size)[None],
+                    lambda pixels: classifier.MODEL.predict(pixels[0]))
 
 
-CODES = {"plain": plain, "reference": reference, "ours": ours}
+FUNCTIONS = {"plain": plain, "reference": reference, "ours": ours}

@@ -74,7 +74,7 @@ def requests(handlers: list[Contender], settings) -> tuple[list[dict], list[dict
         rows += [row(handler, worker, times, photo=name, kilobytes=photo.stat().st_size / 1e3)
                  for handler, worker, times in zip(handlers, workers, samples)]
     for handler, worker in zip(handlers, workers):
-        if handler.code == "ours":
+        if handler.function == "ours":
             for length in tqdm(LENGTHS, f"lists, {handler.name}"):
                 found = [worker.ask("ask_list", path=str(settings.photo), length=length)
                          for _ in range(settings.rounds)]

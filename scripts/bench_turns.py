@@ -16,12 +16,12 @@ ENVIRONMENTS = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"} 
 
 
 class Contender(NamedTuple):
-    """What is measured. code: what is around the engine, see bench_engines.py; group: those it is compared with."""
+    """What is measured. function: what is around the engine, see bench_engines.py; group: those it is compared with."""
     name: str
     group: str
     engine: str
     model: Path
-    code: str = "plain"
+    function: str = "plain"
 
 
 class Worker:
@@ -37,7 +37,7 @@ class Worker:
             self.error = f"{environment} is absent: {contender.engine} has no wheel for this Python"
         if self.error:
             return
-        spec = {"engine": contender.engine, "code": contender.code, "model": str(contender.model), "threads": threads,
+        spec = {"engine": contender.engine, "function": contender.function, "model": str(contender.model), "threads": threads,
                 "photo": str(photo), "cpu": cpu}
         started = time.perf_counter()
         self.process = subprocess.Popen([python, WORKER, json.dumps(spec)], stdin=subprocess.PIPE, text=True,

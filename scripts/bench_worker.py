@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench_engines import CODES
+from bench_engines import FUNCTIONS
 
 
 def milliseconds(function, *arguments) -> float:
@@ -57,27 +57,27 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     photo = Path(spec["photo"]).read_bytes()
     started = time.perf_counter()
-    version, request, predict, prepare = CODES[spec.get("code", "plain")](spec)
+    function = FUNCTIONS[spec.get("function", "plain")](spec)
     loaded = time.perf_counter()
-    answer = json.loads(request(photo))
+    answer = json.loads(function.request(function.event(photo)))
 
     def network(runs: int) -> list[float]:
-        pixels = prepare(photo)
-        predict(pixels)  # what others did meanwhile has cooled the caches down
-        return [milliseconds(predict, pixels) for _ in range(runs)]
+        pixels = function.prepare(photo)
+        function.predict(pixels)  # what others did meanwhile has cooled the caches down
+        return [milliseconds(function.predict, pixels) for _ in range(runs)]
 
     def busy(seconds: float) -> float:
         """Photos per second."""
-        pixels, count, begun = prepare(photo), 0, time.perf_counter()
+        pixels, count, begun = function.prepare(photo), 0, time.perf_counter()
         while time.perf_counter() < begun + seconds:
-            predict(pixels)
+            function.predict(pixels)
             count += 1
         return count / (time.perf_counter() - begun)
 
     def ask(path: str, runs: int) -> list[float]:
-        content = Path(path).read_bytes()
-        request(content)
-        return [milliseconds(request, content) for _ in range(runs)]
+        event = function.event(Path(path).read_bytes())
+        function.request(event)
+        return [milliseconds(function.request, event) for _ in range(runs)]
 
     def ask_list(path: str, length: int) -> float:
         import lambda_function
@@ -87,13 +87,14 @@ def main() -> None:
 
     def many(count: int) -> float:
         """Megabytes held after so many requests more."""
+        event = function.event(photo)
         for _ in range(count):
-            request(photo)
+            function.request(event)
         return memory("VmRSS")
 
     commands = {"network": network, "busy": busy, "ask": ask, "ask_list": ask_list, "many": many,
                 "peak_mb": lambda: memory("VmHWM"), "installed": installed}
-    reply = {"version": version, "load_ms": (loaded - started) * 1e3,
+    reply = {"version": function.version, "load_ms": (loaded - started) * 1e3,
              "first_ms": (time.perf_counter() - loaded) * 1e3, "answer": list(answer.values())}
     while True:
         print(json.dumps(reply), file=replies, flush=True)

@@ -65,9 +65,9 @@ def test_ratios_stand_beside_the_first_of_the_same_group_threads_and_photo():
     assert [item.get("ratio") for item in add_ratios(rows)] == [1.0, 1.5, 1.0, None, None]
 
 
-@pytest.mark.parametrize("code", ["ours", "plain"])
-def test_a_worker_answers_and_measures(engine, code, model, photo):
-    worker = Worker(Contender("it", "group", engine, model, code), 1, photo, {})
+@pytest.mark.parametrize("function", ["ours", "plain"])
+def test_a_worker_answers_and_measures(engine, function, model, photo):
+    worker = Worker(Contender("it", "group", engine, model, function), 1, photo, {})
     assert worker.error is None
     assert ENVIRONMENTS[engine].replace("-", "_") in worker.start["version"]
     assert max(worker.start["answer"]) > 0.9 and sum(worker.start["answer"]) == pytest.approx(1, abs=1e-3)
