@@ -53,7 +53,7 @@ def bars(items: list[dict], title: str) -> pyplot.Figure:
                           va="center")
         cell.margins(x=0.16)
         cell.invert_yaxis()
-        cell.set_title(f"{title}, {group}" if len(groups) > 1 else title, loc="left", fontsize=11)
+        cell.set_title(f"ms, {group}" if len(groups) > 1 else title, loc="left", fontsize=11)
     return figure
 
 

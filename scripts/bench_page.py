@@ -56,7 +56,7 @@ def sections(found: dict) -> list[Section]:
                                   "–" if item["difference"] is None else f"{item['difference']:.3f}"]),
             f"network-{threads}"))
     parts.append(Section(
-        "Throughput", f"Photos a second, {machine['cores']} processes of one thread each.",
+        "Throughput", f"Photos a second, {machine['cores']} processes of one thread each: more is better.",
         ["engine, model", "photos/s", *spread[1:]],
         rows_of(found["throughput"], times)))
     for photo in (SMALL, LARGE):
@@ -79,11 +79,11 @@ def sections(found: dict) -> list[Section]:
             "load_ms", "model_mb", "memory_mb", "large_memory_mb", "packages_mb"))]), "start"))
     inside = found["container"]
     parts.append(Section(
-        "In the container", "Milliseconds by the report of AWS's emulator: initialisation, the first request, and all "
-        "from `docker run` to the answer. Layers of the image, the newest first.", ["what", "ms", "quartiles"],
+        "In the container", "Milliseconds by the report of AWS's emulator: initialisation, the first request with it, and "
+        "all from `docker run` to the answer. Layers of the image, the newest first.", ["what", "ms", "quartiles"],
         [["container", inside["error"]]] if "error" in inside else
         [[name, *times(inside[key])[:2]] for name, key in (
-            ("initialisation", "init_ms"), ("first request", "first_ms"), ("docker run to answer", "run_ms"))]
+            ("initialisation", "init_ms"), ("first request, with it", "first_ms"), ("docker run to answer", "run_ms"))]
         + [["layers", " + ".join(map(number, inside["layers_mb"])) + " MB"]]))
     record = training["record"]
     validation = ((record.get("metrics") or {}).get("validation") or {}).get("accuracy") or (
