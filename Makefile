@@ -193,7 +193,7 @@ $(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/
 $(eval $(call stage,large,efficientnet-lite2,--freeze 0 --epochs 24 --patience 24 --label-smoothing 0,$(SOFT_LABELS)))
 $(eval $(call stage,small,efficientnet-lite0,--size 196x148 --freeze 0 --epochs 72 --patience 72 --label-smoothing \
   0,$(SOFT_LABELS)))
-## the models of artifacts/release, anew: eight hours, goes on where it was stopped
+## models for artifacts/release, by distillation: hours; goes on where it was stopped
 release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 	cp $< artifacts/release/model.tflite
 	cp $(word 2,$^) artifacts/release/model-small.tflite
