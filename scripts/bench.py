@@ -3,8 +3,8 @@
     python scripts/bench.py --output artifacts/bench/bench.html [--models artifacts/release/model.tflite …]
 
 Each contender runs in a process of its own; they take turns, but for throughput, and each figure is the median over the
-rounds, with the quartiles beside it. One that is absent or fails is a row that says why. Writes bench.json, bench.md and *.png beside
-the page, the page last. `--rounds 1 --requests 20` is a quick try.
+rounds, with the quartiles beside it. One that is absent or fails is a row that says why. Writes bench.json, bench.md
+and *.png beside the page, the page last. `--rounds 1 --requests 20` is a quick try.
 """
 import argparse
 import json
