@@ -172,8 +172,8 @@ artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 
-# The released models, by distillation: two teachers, what they say about the views that students are trained on, and
-# two students. Each stage takes at most three hours on 2 cores, and goes on where it was stopped.
+# Models to release, by distillation: two teachers, what they say about the views that students are trained on, and two
+# students. Each stage goes on where it was stopped.
 # $(call stage,NAME,BACKBONE,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
@@ -206,8 +206,8 @@ $(REPORT): scripts/evaluate.py scripts/metrics.py scripts/pictures.py scripts/re
 $(eval $(call track,artifacts/.report,$(MODEL) $(INDEX)))
 
 # The benchmark; its networks are kept in artifacts/bench/networks. To measure again: rm artifacts/bench/bench.html
-artifacts/bench/bench.html: scripts/bench.py $(wildcard scripts/bench_*.py) \
-		scripts/prices.env $(wildcard lambda/*.py artifacts/release/*.tflite) \
+artifacts/bench/bench.html: scripts/bench.py $(wildcard scripts/bench_*.py) scripts/report.py scripts/report.html \
+		scripts/pictures.py scripts/prices.env $(wildcard lambda/*.py artifacts/release/*.tflite) \
 		| .venv/bench/.installed .venv/ai-edge-litert/.installed $(TEST_TFLITE_RUNTIME)
 	.venv/bench/bin/python $< --output $@
 

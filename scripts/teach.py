@@ -1,6 +1,6 @@
 """Soft labels for distillation: what teachers say about the very views that a student will be trained on.
 
-    python scripts/teach.py --index data/clothing/index.csv --teachers artifacts/a/model.keras artifacts/b/model.keras \\
+    python scripts/teach.py --index data/clothing/index.csv --teachers a/model.keras b/model.keras \\
         --output artifacts/soft-labels.npz
 
 averages the teachers' probabilities for every training photo, augmented and mixed as in each epoch of fine-tuning ("a
