@@ -166,7 +166,7 @@ def cost(request_rows: list[dict], start_rows: list[dict]) -> list[dict]:
                 billed = ceil(item["median"] * VCPU_MB / megabytes)
                 seconds_gb = megabytes / 1024 * billed / 1e3
                 options.append((megabytes, billed,
-                                dollars["LAMBDA_REQUEST"] + seconds_gb * dollars["LAMBDA_GB_SECOND_X86_64"]))
+                                dollars["LAMBDA_REQUEST"] + seconds_gb * dollars["GB_SECOND_X86"]))
         lowest = min(price for *_, price in options)
         megabytes, billed, price = max(option for option in options if option[-1] <= 1.05 * lowest)
         rows.append({**base, "dollars": price, "with_api": price + dollars["API_REQUEST"], "memory_mb": megabytes,

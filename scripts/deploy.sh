@@ -41,10 +41,8 @@ print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("datase
     Image "$tag with $MODEL (data: $dataset)${uri:+, pushed already}"
   # shellcheck source=scripts/prices.env
   source "$(dirname "$0")/prices.env"
-  awk -v mb="${memory:-1769}" -v api="$API_REQUEST" -v request="$LAMBDA_REQUEST" \
-    -v second="$([[ $architecture == arm64 ]] && echo "$LAMBDA_GB_SECOND_ARM64" || echo "$LAMBDA_GB_SECOND_X86_64")" \
-    'BEGIN { printf "Cost     about $%.2f per million predictions of 100 ms with %d MB\n",
-      api + request + mb / 1024 * 0.1 * second, mb }'
+  awk -v mb="${memory:-1769}" "BEGIN { printf \"Cost     about $%.2f per million predictions of 100 ms with %d MB\n\",
+    $API_REQUEST + $LAMBDA_REQUEST + mb / 10240 * (\"$architecture\" ~ /arm/ ? $GB_SECOND_ARM : $GB_SECOND_X86), mb }"
 }
 
 update() {  # TEMPLATE [flag] --parameter-overrides NAME=VALUE...
@@ -82,8 +80,7 @@ smoke() {
   [[ $answer == "{\"$label\":"* || ($answer == '{"'* && $answer != *"\"$label\":"*) ]]
 }
 
-connect
-prepare
+connect; prepare
 if [[ ${1-} == --plan ]]; then plan; exit; fi
 if [[ ! $repository ]]; then
   update lambda/template.yaml --parameter-overrides ImageUri= "${parameters[@]}"
