@@ -173,26 +173,27 @@ artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 
 # Models to release, by distillation: two teachers, what they say about the views that students are trained on, and two
-# students. Each stage goes on where it was stopped.
-# $(call stage,NAME,BACKBONE,FLAGS,SOFT LABELS)
+# students, the large one starting from what the better teacher has learnt. Each stage goes on where it was stopped.
+# $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
-artifacts/stages/$1/model.keras: $(TRAIN_CODE) data/clothing/index.csv data/backbones/$2.keras $4 \
-		artifacts/stages/$1/.flags | .venv/train/.installed
-	$(TRAIN) $$< --index data/clothing/index.csv --backbone data/backbones/$2.keras --output $$@ $3 $(4:%=--soft-labels %)
+artifacts/stages/$1/model.keras: $(TRAIN_CODE) data/clothing/index.csv $2 $4 artifacts/stages/$1/.flags \
+		| .venv/train/.installed
+	$(TRAIN) $$< --index data/clothing/index.csv --backbone $2 --output $$@ $3 $(4:%=--soft-labels %)
 artifacts/stages/$1/model.tflite: $(CONVERT_CODE) artifacts/stages/$1/model.keras data/clothing/index.csv
 	$(TRAIN) $$< --index data/clothing/index.csv --model artifacts/stages/$1/model.keras --output $$@
 endef
 SOFT_LABELS := artifacts/stages/soft-labels.npz
-$(eval $(call stage,teacher-1,efficientnet-lite2,))
-$(eval $(call stage,teacher-2,efficientnet-lite2,--size 384x288 --epochs 10 --seed 2))
-$(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/tflite.py scripts/metrics.py \
-		scripts/common.py lambda/preprocess.py data/clothing/index.csv \
-		artifacts/stages/teacher-1/model.keras artifacts/stages/teacher-2/model.keras
-	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.keras,$^)
-$(eval $(call stage,large,efficientnet-lite2,--freeze 0 --epochs 24 --patience 24 --label-smoothing 0,$(SOFT_LABELS)))
-$(eval $(call stage,small,efficientnet-lite0,--size 196x148 --freeze 0 --epochs 72 --patience 72 --label-smoothing \
-  0,$(SOFT_LABELS)))
+$(eval $(call stage,teacher-1,data/backbones/efficientnet-lite2.keras,))
+$(eval $(call stage,teacher-2,data/backbones/efficientnet-lite2.keras,--size 384x288 --epochs 10 --seed 2))
+$(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/metrics.py scripts/common.py \
+		lambda/preprocess.py lambda/model.py data/clothing/index.csv \
+		artifacts/stages/teacher-1/model.tflite artifacts/stages/teacher-2/model.tflite
+	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.tflite,$^)
+$(eval $(call stage,large,artifacts/stages/teacher-2/model.keras,--freeze 0 --epochs 12 --patience 12 \
+  --label-smoothing 0,$(SOFT_LABELS)))
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--size 196x148 --freeze 0 --epochs 48 --patience 48 \
+  --label-smoothing 0,$(SOFT_LABELS)))
 ## models for artifacts/release, by distillation: hours; goes on where it was stopped
 release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 	cp $< artifacts/release/model.tflite

@@ -31,7 +31,8 @@ def image_size(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
-    parser.add_argument("--backbone", type=Path, required=True, help="Keras model by scripts/fetch_backbone.py")
+    parser.add_argument("--backbone", type=Path, required=True, help="network to start from: by "
+                        "scripts/fetch_backbone.py, or a model that this script trained")
     parser.add_argument("--output", type=Path, required=True, help="the model to write (.keras)")
     parser.add_argument("--size", type=image_size, default="300x228", help="input height x width [%(default)s]")
     parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning; 0: head only [%(default)s]")
@@ -66,14 +67,17 @@ def main() -> None:
     import tensorflow as tf
 
     import metrics
-    from finetune import fine_tune, save
+    from finetune import fine_tune, read_record, save
     from head import features, find_suspects, fit_head
 
     keras.utils.set_random_seed(args.seed)
     targets, val_targets = np.array(targets), np.array(val_targets)
     flags = {name: value for name, value in vars(args).items()
              if name not in ("index", "backbone", "output", "soft_labels")}
-    record = {"labels": labels, "size": args.size, "dataset": args.index.parent.name, "backbone": args.backbone.stem,
+    backbone, name = keras.models.load_model(args.backbone, compile=False), args.backbone.stem
+    if "backbone" in [layer.name for layer in backbone.layers]:
+        backbone, name = backbone.get_layer("backbone"), read_record(args.backbone)["backbone"]
+    record = {"labels": labels, "size": args.size, "dataset": args.index.parent.name, "backbone": name,
               "flags": flags, "data_digest": data_digest(photos),
               "commit": subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True,
                                        capture_output=True).stdout.strip(),
@@ -95,7 +99,6 @@ def main() -> None:
         record["teachers"] = about["teachers"]
 
     # The head, on features of the photos and of their mirror images.
-    backbone = keras.models.load_model(args.backbone, compile=False)
     extract = features(backbone, args.size)
     inputs, mirrored = extract(images), extract(images[:, :, ::-1])
     weights, bias = fit_head(np.concatenate([inputs, mirrored]), np.concatenate([targets, targets]), len(labels))

@@ -44,9 +44,10 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def command(inputs, output, *flags, index=None):
-    return [str(part) for part in (sys.executable, TRAIN, "--index", index or inputs / "index.csv", "--backbone",
-                                   inputs / "backbone.keras", "--output", output, "--size", "64x48", *flags)]
+def command(inputs, output, *flags, index=None, backbone=None):
+    return [str(part) for part in (
+        sys.executable, TRAIN, "--index", index or inputs / "index.csv", "--backbone",
+        backbone or inputs / "backbone.keras", "--output", output, "--size", "64x48", *flags)]
 
 
 def run(arguments, **options):
@@ -100,6 +101,17 @@ def test_a_checkpoint_of_other_flags_is_not_gone_on_with(inputs, trained, tmp_pa
          folder / "checkpoint.keras")
     done = run(command(inputs, tmp_path / "model.keras", "--epochs", "1"))
     assert done.returncode == 0 and "going on" not in done.stdout
+
+
+def test_training_goes_on_from_a_model_trained_before_at_another_size(inputs, trained, tmp_path):
+    done = run(command(inputs, tmp_path / "model.keras", "--epochs", "0", "--size", "96x72", backbone=trained))
+    assert done.returncode == 0, done.stderr
+    record, before = record_of(tmp_path / "model.keras"), record_of(trained)
+    assert record["backbone"] == before["backbone"] == "backbone" and record["size"] == [96, 72]
+    import keras
+    networks = [keras.models.load_model(path).get_layer("backbone") for path in (trained, tmp_path / "model.keras")]
+    for old, new in zip(*(network.get_weights() for network in networks), strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_the_test_split_is_never_read(inputs, tmp_path):
@@ -156,31 +168,41 @@ def teach(inputs, teachers, output, *flags):
 
 
 @pytest.fixture(scope="module")
-def soft_labels(inputs, trained, tmp_path_factory):
-    """What two teachers, one of them of a larger input, say about three epochs of views."""
+def teachers(inputs, trained, tmp_path_factory):
+    """Two int8 files, the second of a larger input."""
     folder = tmp_path_factory.mktemp("teachers")
     done = run(command(inputs, folder / "larger.keras", "--epochs", "1", "--size", "96x72"))
     assert done.returncode == 0, done.stderr
-    done = run(teach(inputs, [trained, folder / "larger.keras"], folder / "soft.npz"))
+    for keras_model, name in ((trained, "teacher.tflite"), (folder / "larger.keras", "larger.tflite")):
+        done = convert(inputs, keras_model, folder / name)
+        assert done.returncode == 0, done.stderr
+    return [folder / "teacher.tflite", folder / "larger.tflite"]
+
+
+@pytest.fixture(scope="module")
+def soft_labels(inputs, teachers):
+    """What the teachers say about three epochs of views."""
+    done = run(teach(inputs, teachers, teachers[0].parent / "soft.npz"))
     assert done.returncode == 0 and "accuracy" in done.stdout, done.stderr
-    return folder / "soft.npz"
+    return teachers[0].parent / "soft.npz"
 
 
-def test_teachers_speak_about_the_views_that_the_student_sees(inputs, trained, soft_labels):
-    import keras
+def test_teachers_speak_about_the_views_that_the_student_sees(inputs, teachers, soft_labels):
     import tensorflow as tf
     from argparse import Namespace
     from common import load_photos
     from finetune import training_data
+    from model import Model
     photos = [photo for photo in read_index(inputs / "index.csv") if photo.split == "train"]
     soft = np.load(soft_labels)["soft"].astype(np.float32)
     args, one_hot = Namespace(seed=1, batch=32), tf.zeros((len(photos), 10))
-    wanted = 0
-    for model, size in ((trained, (64, 48)), (soft_labels.parent / "larger.keras", (96, 72))):
-        images = tf.constant(load_photos(photos, size))
-        views = np.concatenate([views for views, _ in training_data(images, one_hot, 1, args, soft[1])])
-        wanted += keras.models.load_model(model).predict(np.floor(views), verbose=0) / 2
-    np.testing.assert_allclose(soft[1], wanted, atol=5e-3)
+    wanted = np.zeros((len(photos), 10), np.float32)
+    for teacher in map(Model, teachers):
+        images = tf.constant(load_photos(photos, teacher.size))
+        views = np.concatenate([views for views, _ in training_data(images, one_hot, 1, args, soft[1])]).astype("uint8")
+        for row, view in enumerate(views):  # a quarter each: of two teachers, for the view and for its mirror image
+            wanted[row] += (teacher.predict(view) + teacher.predict(np.fliplr(view))) / 4
+    np.testing.assert_allclose(soft[1], wanted, atol=1e-3)
     said = np.concatenate([said for _, said in training_data(images, one_hot, 1, args, soft[1])])
     np.testing.assert_array_equal(said, soft[1])
 
@@ -210,22 +232,22 @@ def test_soft_labels_of_other_views_are_refused(inputs, soft_labels, tmp_path, f
     assert list(tmp_path.iterdir()) == []
 
 
-def test_killed_teachers_go_on_after_their_last_epoch(inputs, trained, tmp_path):
-    arguments = teach(inputs, [trained], tmp_path / "soft.npz", "--epochs", "200")
+def test_killed_teachers_go_on_after_their_last_epoch(inputs, teachers, tmp_path):
+    arguments = teach(inputs, teachers[:1], tmp_path / "soft.npz", "--epochs", "200")
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (tmp_path / "soft.partial.npz").exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "soft.npz").exists()
-    done = run(teach(inputs, [trained], tmp_path / "soft.npz"))
+    done = run(teach(inputs, teachers[:1], tmp_path / "soft.npz"))
     assert done.returncode == 0 and "going on after epoch " in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["soft.npz"]
     assert (np.load(tmp_path / "soft.npz")["soft"].sum(2) > 0.98).all()
 
 
-def test_teachers_of_other_photos_are_refused(inputs, trained, tmp_path):
+def test_teachers_of_other_photos_are_refused(inputs, teachers, tmp_path):
     write_index(tmp_path / "index.csv", read_index(inputs / "index.csv")[1:])
-    done = run(teach(inputs, [trained], tmp_path / "soft.npz", "--index", tmp_path / "index.csv"))
+    done = run(teach(inputs, teachers, tmp_path / "soft.npz", "--index", tmp_path / "index.csv"))
     assert done.returncode == 1 and "train it again" in done.stderr
 
 
