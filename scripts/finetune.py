@@ -14,30 +14,33 @@ from common import atomic, fail
 def training_data(images, targets, epoch: int, args: argparse.Namespace, soft: np.ndarray | None = None):
     """One epoch of augmented and mixed batches; order and augmentation follow from the seed and the epoch alone.
 
-    images: [N, H, W, 3]; targets: one-hot [N, labels], both tensors. soft: float [N, labels], in the order of the
-    views, what teachers say about this epoch's views; it takes the place of the targets.
+    images: [N, H, W, 3]; targets: one-hot [N, labels], both tensors. soft: float [epochs, N, labels], what teachers say
+    about the views of so many epochs, in the place of the targets. Further epochs see these views again, every second
+    time mirrored, as the teachers' answers hold for both.
     """
     import tensorflow as tf
     from augment import augment, mixup
 
-    order = np.random.default_rng((args.seed, epoch)).permutation(len(images))
+    turn, views = (0, epoch) if soft is None else divmod(epoch, len(soft))
+    order = np.random.default_rng((args.seed, views)).permutation(len(images))
 
     def batch(step, rows):
-        seed = tf.cast(step, tf.int32) + epoch * 100_000 + args.seed * 7919
+        seed = tf.cast(step, tf.int32) + views * 100_000 + args.seed * 7919
         return mixup(augment(tf.gather(images, rows), seed), tf.gather(targets, rows), seed)
     batches = tf.data.Dataset.from_tensor_slices(order).batch(args.batch).enumerate().map(batch, num_parallel_calls=1)
     if soft is not None:
-        said = tf.data.Dataset.from_tensor_slices(soft.astype(np.float32)).batch(args.batch)
-        batches = tf.data.Dataset.zip(batches, said).map(lambda mixed, said: (mixed[0], said))
+        said = tf.data.Dataset.from_tensor_slices(soft[views].astype(np.float32)).batch(args.batch)
+        side = -1 if turn % 2 else 1
+        batches = tf.data.Dataset.zip(batches, said).map(lambda mixed, said: (mixed[0][:, :, ::side], said))
     return batches.prefetch(2)
 
 
 def fine_tune(model, train, validation, soft, record: dict, folder: Path, args: argparse.Namespace):
     """Fine-tune a model of logits; returns it with the averaged (EMA) weights of the epoch that validation liked best.
 
-    train, validation: (uint8 [N, H, W, 3], int [N]). soft: soft labels by scripts/teach.py, [epochs, N, labels], used
-    in turn in place of the targets, or None. Appends a row per epoch to record["history"]. `folder` holds the
-    checkpoint, from which a run with the same record["fingerprint"] goes on.
+    train, validation: (uint8 [N, H, W, 3], int [N]). soft: soft labels by scripts/teach.py, [epochs, N, labels], or
+    None. Appends a row per epoch to record["history"]. `folder` holds the checkpoint, from which a run with the same
+    record["fingerprint"] goes on.
     """
     import keras
     import tensorflow as tf
@@ -76,8 +79,7 @@ def fine_tune(model, train, validation, soft, record: dict, folder: Path, args: 
             fail(f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate (--lr {args.lr / 3:g})")
 
     for epoch in range(len(record["history"]), args.epochs):
-        batches = (training_data(images, one_hot, epoch, args) if soft is None else
-                   training_data(images, one_hot, epoch % len(soft), args, soft[epoch % len(soft)]))
+        batches = training_data(images, one_hot, epoch, args, soft)
         fitted = model.fit(batches, epochs=epoch + 1, initial_epoch=epoch, verbose=0, callbacks=[Progress()]).history
         raw = model.get_weights()
         model.optimizer.finalize_variable_values(model.trainable_variables)

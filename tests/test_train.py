@@ -199,12 +199,14 @@ def test_teachers_speak_about_the_views_that_the_student_sees(inputs, teachers, 
     wanted = np.zeros((len(photos), 10), np.float32)
     for teacher in map(Model, teachers):
         images = tf.constant(load_photos(photos, teacher.size))
-        views = np.concatenate([views for views, _ in training_data(images, one_hot, 1, args, soft[1])]).astype("uint8")
+        views = np.concatenate([views for views, _ in training_data(images, one_hot, 1, args)]).astype("uint8")
         for row, view in enumerate(views):  # a quarter each: of two teachers, for the view and for its mirror image
             wanted[row] += (teacher.predict(view) + teacher.predict(np.fliplr(view))) / 4
     np.testing.assert_allclose(soft[1], wanted, atol=1e-3)
-    said = np.concatenate([said for _, said in training_data(images, one_hot, 1, args, soft[1])])
-    np.testing.assert_array_equal(said, soft[1])
+    for epoch, side in ((1, 1), (1 + 3, -1), (1 + 6, 1)):  # three epochs of views, then their mirror images, and again
+        seen, said = map(np.concatenate, zip(*training_data(images, one_hot, epoch, args, soft)))
+        np.testing.assert_array_equal(said, soft[1])
+        np.testing.assert_array_equal(np.uint8(seen[:, :, ::side]), views)
 
 
 def test_a_view_is_the_same_picture_at_every_size():
@@ -307,6 +309,22 @@ def test_the_record_of_a_converted_model(converted):
     assert 0 < record["confidence_threshold"] < 1 and record["metrics"]["validation"]["agreement"] >= 0.97
     sizes = {path.stem: path.stat().st_size for path in converted.iterdir()}
     assert sizes["int8"] < sizes["float32"]
+
+
+@pytest.mark.parametrize("quantize", ["int8", "float16", "float32"])
+def test_a_file_holds_equal_vectors_once_and_its_weights_are_aligned(converted, quantize):
+    from tensorflow.lite.python.schema_py_generated import Model
+    content = (converted / f"{quantize}.tflite").read_bytes()
+    model = Model.GetRootAs(content)
+    buffers = [model.Buffers(number) for number in range(model.BuffersLength())]
+    # 4 is the place of `data` among the fields of a buffer, 10 that of `zero_point` in a tensor's quantization.
+    places = [buffer._tab.Vector(buffer._tab.Offset(4)) for buffer in buffers if buffer.DataLength()]
+    assert places and all(place % 16 == 0 for place in places)
+    tensors = [model.Subgraphs(0).Tensors(number) for number in range(model.Subgraphs(0).TensorsLength())]
+    scales = [tensor.Quantization() for tensor in tensors if tensor.Quantization()]
+    zeros = {(each.ZeroPointLength(), each._tab.Vector(each._tab.Offset(10))) for each in scales
+             if each.ZeroPointLength() > 1}
+    assert len(zeros) == len({length for length, _ in zeros}) and (len(zeros) > 2 or quantize != "int8")
 
 
 def test_a_conversion_that_changes_the_answers_writes_nothing(inputs, trained, tmp_path):
