@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--teachers", type=Path, nargs="+", required=True, help="models by scripts/convert.py")
     parser.add_argument("--output", type=Path, required=True, help="the file to write (.npz)")
-    parser.add_argument("--epochs", type=int, default=12, help="epochs with views of their own; a student that is "
+    parser.add_argument("--epochs", type=int, default=8, help="epochs with views of their own; a student that is "
                         "trained for longer sees them again [%(default)s]")
     parser.add_argument("--batch", type=int, default=32, help="photos per step of the student [%(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="of the views [%(default)s]")
