@@ -192,7 +192,7 @@ $(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/
 	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.tflite,$^)
 $(eval $(call stage,large,artifacts/stages/teacher-2/model.keras,--freeze 0 --epochs 8 --patience 8 \
   --label-smoothing 0,$(SOFT_LABELS)))
-$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--size 196x148 --freeze 0 --epochs 32 --patience 32 \
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--size 196x148 --freeze 0 --epochs 24 --patience 24 \
   --label-smoothing 0,$(SOFT_LABELS)))
 ## models for artifacts/release, by distillation: hours; goes on where it was stopped
 release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
