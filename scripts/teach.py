@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--teachers", type=Path, nargs="+", required=True, help="models by scripts/convert.py")
     parser.add_argument("--output", type=Path, required=True, help="the file to write (.npz)")
-    parser.add_argument("--epochs", type=int, default=8, help="epochs with views of their own; a student that is "
+    parser.add_argument("--epochs", type=int, default=10, help="epochs with views of their own; a student that is "
                         "trained for longer sees them again [%(default)s]")
     parser.add_argument("--batch", type=int, default=32, help="photos per step of the student [%(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="of the views [%(default)s]")
@@ -69,7 +69,9 @@ def main() -> None:
             soft[epoch] += np.concatenate([ask(teacher, np.uint8(views)) for views, _ in batches]) / len(teachers)
         with atomic(partial) as temporary:
             np.savez(temporary, soft=soft[:epoch + 1], about=about)
-    partial.rename(args.output)
+    with atomic(args.output) as temporary:
+        np.savez(temporary, soft=soft, about=about)
+    partial.unlink(missing_ok=True)
     print(f"{args.output}: {args.epochs} epochs of {len(train)} photos; the teachers together on validation: accuracy "
           f"{metrics.accuracy(val_scores, targets):.4f}")
 

@@ -244,7 +244,8 @@ def test_killed_teachers_go_on_after_their_last_epoch(inputs, teachers, tmp_path
     done = run(teach(inputs, teachers[:1], tmp_path / "soft.npz"))
     assert done.returncode == 0 and "going on after epoch " in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["soft.npz"]
-    assert (np.load(tmp_path / "soft.npz")["soft"].sum(2) > 0.98).all()
+    soft = np.load(tmp_path / "soft.npz")["soft"]
+    assert soft.shape == (3, 60, 10) and (soft.sum(2) > 0.98).all()
 
 
 def test_teachers_of_other_photos_are_refused(inputs, teachers, tmp_path):
