@@ -11,7 +11,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lambda"))
 
 
-# Engines: each gives the version it has, the input's height and width, and a function from input to probabilities, NumPy's.
+# Engines: each gives its version, the input's height and width, and a function from pixels to probabilities, NumPy's.
 def litert(model: str, threads: int):
     import model as serving  # imports whichever of the two interpreters is installed
     interpreter = serving.Interpreter(model_path=model, num_threads=threads)

@@ -47,8 +47,8 @@ def sections(found: dict) -> list[Section]:
     for threads in sorted({item["threads"] for item in found["network"]}):
         parts.append(Section(
             f"The network alone, {threads} thread{'s' * (threads > 1)}",
-            "Milliseconds for one photo, batch 1. LiteRT is what we serve with. The peak in float32 was measured in the "
-            f"same run: {peak}. int8 may pass it. The float32 networks are untrained, which makes no difference to "
+            "Milliseconds for one photo, batch 1. LiteRT is what we serve with. The peak in float32 was measured in "
+            f"the same run: {peak}. int8 may pass it. The float32 networks are untrained, which makes no difference to "
             "speed.",
             ["engine, model", "ms", *spread[1:], "of the peak", "answers differ by"],
             rows_of([item for item in found["network"] if item["threads"] == threads],
@@ -79,8 +79,8 @@ def sections(found: dict) -> list[Section]:
             "load_ms", "model_mb", "memory_mb", "large_memory_mb", "packages_mb"))]), "start"))
     inside = found["container"]
     parts.append(Section(
-        "In the container", "Milliseconds by the report of AWS's emulator: initialisation, the first request with it, and "
-        "all from `docker run` to the answer. Layers of the image, the newest first.", ["what", "ms", "quartiles"],
+        "In the container", "Milliseconds by the report of AWS's emulator: initialisation, the first request with it, "
+        "and all from `docker run` to the answer. Layers of the image, the newest first.", ["what", "ms", "quartiles"],
         [["container", inside["error"]]] if "error" in inside else
         [[name, *times(inside[key])[:2]] for name, key in (
             ("initialisation", "init_ms"), ("first request, with it", "first_ms"), ("docker run to answer", "run_ms"))]

@@ -37,8 +37,8 @@ class Worker:
             self.error = f"{environment} is absent: {contender.engine} has no wheel for this Python"
         if self.error:
             return
-        spec = {"engine": contender.engine, "function": contender.function, "model": str(contender.model), "threads": threads,
-                "photo": str(photo), "cpu": cpu}
+        spec = {"engine": contender.engine, "function": contender.function, "model": str(contender.model),
+                "threads": threads, "photo": str(photo), "cpu": cpu}
         started = time.perf_counter()
         self.process = subprocess.Popen([python, WORKER, json.dumps(spec)], stdin=subprocess.PIPE, text=True,
                                         stdout=subprocess.PIPE, stderr=self.stderr)

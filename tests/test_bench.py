@@ -29,7 +29,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """A network as the reference's: float32 [1, 150, 150, 3] in 0..1 -> ten numbers, the first three the mean colour."""
+    """A network as the reference's: float32 [1, 150, 150, 3] in 0..1 -> ten numbers, three of them the mean colour."""
     import keras
     import numpy as np
     import tensorflow as tf

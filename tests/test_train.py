@@ -275,7 +275,8 @@ import numpy as np, model
 m = model.Model(sys.argv[2])
 image = np.random.default_rng(1).integers(0, 256, (*m.size, 3), np.uint8)
 details = [m._interpreter.get_input_details()[0]["dtype"], m._interpreter.get_output_details()[0]["dtype"]]
-print(json.dumps([[str(np.dtype(kind)) for kind in details], m.labels, m.size, m.predict(image).tolist(), m.record["quantize"]]))
+kinds = [str(np.dtype(kind)) for kind in details]
+print(json.dumps([kinds, m.labels, m.size, m.predict(image).tolist(), m.record["quantize"]]))
 """
 
 
