@@ -41,6 +41,9 @@ class ImageTooLarge(ImageError):
 def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
     """Decode an image and fit it into `size` = (height, width), aspect ratio kept, centred on grey.
 
+    Of a picture wider than high only the square in its middle is taken, as the rest is mostly room beside the garment,
+    which would be very small otherwise.
+
     source: the bytes of a file in one of FORMATS, or its path.
     Returns RGB, uint8 [height, width, 3]: upright by EXIF, transparency over white, first frame of an animation.
     Raises NotAnImage, ImageTooLarge or ImageError; OSError where a path can't be opened.
@@ -76,15 +79,24 @@ def _fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     # JPEGs are decoded at 1/2, 1/4 or 1/8 where that is still twice what is needed.
     image.draft("RGB", (2 * box[0], 2 * box[1]))
     image.load()
-    scale = min(box[0] / image.width, box[1] / image.height)
-    fitted = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    image = _rgb(image, fitted).resize(fitted, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    left, top, right, bottom = _middle(image.size, turned)
+    scale = min(box[0] / (right - left), box[1] / (bottom - top))
+    fitted = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    image = _rgb(image, fitted)
+    image = image.resize(fitted, Image.Resampling.BILINEAR, _middle(image.size, turned), reducing_gap=2.0)
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
     canvas = np.full((height, width, 3), PAD, np.uint8)
     top, left = (height - image.height) // 2, (width - image.width) // 2
     canvas[top:top + image.height, left:left + image.width] = np.asarray(image)
     return canvas
+
+
+def _middle(size: tuple[int, int], turned: bool) -> tuple[float, float, float, float]:
+    """The box of what is kept of a stored picture: left, top, right, bottom."""
+    width, height = size
+    spare = max(0, height - width if turned else width - height) / 2
+    return (0, spare, width, height - spare) if turned else (spare, 0, width - spare, height)
 
 
 def _orientation(image: Image.Image) -> int:
