@@ -190,9 +190,9 @@ $(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/
 		lambda/preprocess.py lambda/model.py data/clothing/index.csv \
 		artifacts/stages/teacher-1/model.tflite artifacts/stages/teacher-2/model.tflite
 	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.tflite,$^)
-$(eval $(call stage,large,artifacts/stages/teacher-2/model.keras,--freeze 0 --epochs 8 --patience 8 \
+$(eval $(call stage,large,artifacts/stages/teacher-2/model.keras,--freeze 0 --epochs 18 --patience 18 \
   --label-smoothing 0,$(SOFT_LABELS)))
-$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--size 196x148 --freeze 0 --epochs 24 --patience 24 \
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--size 196x148 --freeze 0 --epochs 44 --patience 44 \
   --label-smoothing 0,$(SOFT_LABELS)))
 ## models for artifacts/release, by distillation: hours; goes on where it was stopped
 release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite

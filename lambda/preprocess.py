@@ -41,8 +41,8 @@ class ImageTooLarge(ImageError):
 def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
     """Decode an image and fit it into `size` = (height, width), aspect ratio kept, centred on grey.
 
-    Of a picture wider than high only the square in its middle is taken, as the rest is mostly room beside the garment,
-    which would be very small otherwise.
+    Of a picture wider than high (and than `size`) only the square in its middle is taken: the rest is mostly room
+    beside the garment, which would become very small with it.
 
     source: the bytes of a file in one of FORMATS, or its path.
     Returns RGB, uint8 [height, width, 3]: upright by EXIF, transparency over white, first frame of an animation.
@@ -76,14 +76,15 @@ def _fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     orientation = _orientation(image)
     turned = 5 <= orientation <= 8  # the stored picture lies on its side
     box = (height, width) if turned else (width, height)
-    # JPEGs are decoded at 1/2, 1/4 or 1/8 where that is still twice what is needed.
-    image.draft("RGB", (2 * box[0], 2 * box[1]))
+    image.draft("RGB", box)  # JPEGs are decoded at 1/2, 1/4 or 1/8 where that is still as large as what is needed
     image.load()
-    left, top, right, bottom = _middle(image.size, turned)
+    widest = max(1, width / height)
+    left, top, right, bottom = _middle(image.size, turned, widest)
     scale = min(box[0] / (right - left), box[1] / (bottom - top))
     fitted = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     image = _rgb(image, fitted)
-    image = image.resize(fitted, Image.Resampling.BILINEAR, _middle(image.size, turned), reducing_gap=2.0)
+    middle = _middle(image.size, turned, widest)  # again, as a transparent picture may be smaller now
+    image = image.resize(fitted, Image.Resampling.BILINEAR, middle, reducing_gap=2.0)
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
     canvas = np.full((height, width, 3), PAD, np.uint8)
@@ -92,11 +93,14 @@ def _fit(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return canvas
 
 
-def _middle(size: tuple[int, int], turned: bool) -> tuple[float, float, float, float]:
-    """The box of what is kept of a stored picture: left, top, right, bottom."""
+def _middle(size: tuple[int, int], turned: bool, widest: float) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what is kept of a stored picture: upright, at most `widest` times its height."""
     width, height = size
-    spare = max(0, height - width if turned else width - height) / 2
-    return (0, spare, width, height - spare) if turned else (spare, 0, width - spare, height)
+    if turned:
+        spare = max(0, height - widest * width) / 2
+        return 0, spare, width, height - spare
+    spare = max(0, width - widest * height) / 2
+    return spare, 0, width - spare, height
 
 
 def _orientation(image: Image.Image) -> int:

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="the page, bench.html")
     parser.add_argument("--models", type=Path, nargs="+", default=RELEASED, help="[the released ones]")
     parser.add_argument("--photo", type=Path, default=ROOT / "tests/photos/pants/jeans.jpg", help="[%(default)s]")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each contender [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each contender [%(default)s]")
     parser.add_argument("--requests", type=int, default=10_000, help="to watch the memory over [%(default)s]")
     return parser.parse_args()
 
@@ -101,6 +101,7 @@ def measure(args: argparse.Namespace) -> dict:
     """What bench.json holds."""
     import bench_measures as measures
     from bench_container import container
+    from bench_turns import Contender
 
     started, networks = time.monotonic(), args.output.parent / "networks"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -119,7 +120,8 @@ def measure(args: argparse.Namespace) -> dict:
         requests, lists = measures.requests(handlers, settings)
         others = [engine for engine in engines if engine.engine != "tflite-runtime"
                   and engine.group.startswith(f"{args.models[0].stem},")]
-        starts = measures.cold_start([*handlers, *others], settings)
+        floor = Contender("imports of ours, nothing else", "requests", "litert", args.models[0], "imports")
+        starts = measures.cold_start([*handlers, floor, *others], settings)
         found = {
             "machine": {**machine(cores), "threads_peak": list(peaks.values())},
             "multiply_adds": {Path(path).name: count for path, count in facts["multiply_adds"].items()},

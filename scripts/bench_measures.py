@@ -5,6 +5,7 @@ import sys
 import time
 from math import ceil
 from pathlib import Path
+from statistics import median
 
 from tqdm import tqdm
 
@@ -52,7 +53,7 @@ def throughput(contenders: list[Contender], settings) -> list[dict]:
     for contender in tqdm(contenders, f"throughput, {settings.cores} processes"):
         workers = [Worker(contender, 1, settings.photo, settings.errors) for _ in range(settings.cores)]
         samples = []
-        for _ in range(min(5, settings.rounds)):
+        for _ in range(min(3, settings.rounds)):
             for worker in workers:
                 worker.send("busy", seconds=1)
             rates = [worker.read() for worker in workers]
@@ -69,10 +70,12 @@ def requests(handlers: list[Contender], settings) -> tuple[list[dict], list[dict
     workers = [Worker(handler, 1, settings.photo, settings.errors, cpu=True) for handler in handlers]
     rows, lists = [], []
     for name, photo in settings.photos.items():
-        with tqdm(total=len(workers) * settings.rounds, desc=f"requests, {name}", unit="turn") as bar:
-            samples = take_turns(workers, settings.rounds, bar, do="ask", path=str(photo))
-        rows += [row(handler, worker, times, photo=name, kilobytes=photo.stat().st_size / 1e3)
-                 for handler, worker, times in zip(handlers, workers, samples)]
+        with tqdm(total=2 * len(workers) * settings.rounds, desc=f"requests, {name}", unit="turn") as bar:
+            samples, decoding = (take_turns(workers, settings.rounds, bar, do=do, path=str(photo))
+                                 for do in ("ask", "decode"))
+        rows += [row(handler, worker, times, photo=name, kilobytes=photo.stat().st_size / 1e3,
+                     decode_ms=median(part) if part else None)
+                 for handler, worker, times, part in zip(handlers, workers, samples, decoding)]
     for handler, worker in zip(handlers, workers):
         if handler.function == "ours":
             for length in tqdm(LENGTHS, f"lists, {handler.name}"):
@@ -87,7 +90,7 @@ def cold_start(contenders: list[Contender], settings) -> list[dict]:
     """Milliseconds from the start of a process to its first answer; megabytes on disk, and of memory at most."""
     samples = [[] for _ in contenders]
     last, facts, once = {}, [{} for _ in contenders], [{} for _ in contenders]
-    for _ in tqdm(range(min(7, settings.rounds)), "cold starts"):
+    for _ in tqdm(range(min(5, settings.rounds)), "cold starts"):
         for number, contender in enumerate(contenders):
             time.sleep(SETTLE)
             last[number] = worker = Worker(contender, 1, settings.photo, settings.errors, cpu=True)

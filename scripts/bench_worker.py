@@ -79,6 +79,10 @@ def main() -> None:
         function.request(event)
         return [milliseconds(function.request, event) for _ in range(runs)]
 
+    def decode(path: str, runs: int) -> list[float]:
+        content = Path(path).read_bytes()
+        return [milliseconds(function.prepare, content) for _ in range(runs)]
+
     def ask_list(path: str, length: int) -> float:
         import lambda_function
         event = {"images": [base64.b64encode(Path(path).read_bytes()).decode()] * length}
@@ -92,7 +96,7 @@ def main() -> None:
             function.request(event)
         return memory("VmRSS")
 
-    commands = {"network": network, "busy": busy, "ask": ask, "ask_list": ask_list, "many": many,
+    commands = {"network": network, "busy": busy, "ask": ask, "decode": decode, "ask_list": ask_list, "many": many,
                 "peak_mb": lambda: memory("VmHWM"), "installed": installed}
     reply = {"version": function.version, "load_ms": (loaded - started) * 1e3,
              "first_ms": (time.perf_counter() - loaded) * 1e3, "answer": list(answer.values())}

@@ -55,14 +55,14 @@ def test_the_resampling_is_pinned():
     ramp = np.stack([np.arange(0, 256, 16).reshape(1, 16).repeat(8, 0),
                      np.arange(0, 256, 32).reshape(8, 1).repeat(16, 1),
                      np.indices((8, 16)).sum(0) % 2 * 255], -1).astype(np.uint8)
-    array = preprocess(encoded(Image.fromarray(ramp), "PNG"), (5, 6))
+    array = preprocess(encoded(Image.fromarray(ramp.swapaxes(0, 1)), "PNG"), (6, 5)).swapaxes(0, 1)
     assert (array[[0, 4]] == PAD).all()
     assert array[1:4].tolist() == [
         [[18, 35, 127], [56, 35, 128], [98, 35, 127], [142, 35, 128], [184, 35, 128], [222, 35, 128]],
         [[18, 112, 128], [56, 112, 128], [98, 112, 128], [142, 112, 128], [184, 112, 128], [222, 112, 128]],
         [[18, 189, 128], [56, 189, 128], [98, 189, 128], [142, 189, 127], [184, 189, 128], [222, 189, 127]]]
-    large = Image.fromarray(np.arange(0, 256, 4, np.uint8).reshape(1, 64).repeat(32, 0)).convert("RGB")
-    assert preprocess(encoded(large, "PNG"), (3, 6))[1, :, 0].tolist() == [24, 62, 104, 147, 191, 230]
+    large = Image.fromarray(np.arange(0, 256, 4, np.uint8).reshape(64, 1).repeat(32, 1)).convert("RGB")
+    assert preprocess(encoded(large, "PNG"), (6, 3))[:, 1, 0].tolist() == [24, 62, 104, 147, 191, 230]
 
 
 def test_an_image_of_the_right_size_passes_unchanged():
@@ -78,14 +78,32 @@ def test_path_and_bytes_give_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("width, height, filled", [
-    (80, 120, (0, 60, 0, 40)), (120, 80, (16, 43, 0, 40)), (40, 120, (0, 60, 10, 30)), (4, 6, (0, 60, 0, 40)),
-    (30000, 2, (29, 30, 0, 40)), (2, 30000, (0, 60, 19, 20)), (1, 1, (10, 50, 0, 40))])
+    (80, 120, (0, 60, 0, 40)), (120, 80, (10, 50, 0, 40)), (40, 120, (0, 60, 10, 30)), (4, 6, (0, 60, 0, 40)),
+    (30000, 2, (10, 50, 0, 40)), (2, 30000, (0, 60, 19, 20)), (1, 1, (10, 50, 0, 40))])
 def test_the_picture_is_fitted_and_centred_on_grey(width, height, filled):
     array = preprocess(encoded(Image.new("RGB", (width, height), RED), "PNG"), (60, 40))
     top, bottom, left, right = filled
     expected = np.full((60, 40, 3), PAD)
     expected[top:bottom, left:right] = RED
     np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("scale", [1, 8])
+def test_of_a_wide_picture_the_square_in_the_middle_is_taken(mode, orientation, scale):
+    """Upright 160 x 80: 40 columns of red, four quarters of 40 x 40, 40 columns of red."""
+    picture = Image.new(mode, (160, 80), RED)
+    picture.paste(quarters(80, 80), (40, 0))
+    picture = picture.resize((160 * scale, 80 * scale), Image.Resampling.NEAREST)
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = picture if orientation == 1 else picture.transpose(TURNED[orientation])
+    array = preprocess(encoded(stored, "PNG", exif=exif), (60, 40))
+    assert (array[:10] == PAD).all() and (array[50:] == PAD).all()
+    close(corners(array[10:50]), CORNERS)
+    wide = preprocess(encoded(stored, "PNG", exif=exif), (40, 80))  # a model of wide pictures gets all of it
+    close(wide[:, [0, -1]], np.broadcast_to(RED, (40, 2, 3)))
 
 
 @pytest.mark.parametrize("kind, options", [
