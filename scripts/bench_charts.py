@@ -32,7 +32,7 @@ def draw(found: dict, folder: Path) -> dict[str, Path]:
 
 
 def bars(items: list[dict], title: str) -> pyplot.Figure:
-    """A panel per group, a bar per contender: ours in colour, a line over the quartiles."""
+    """A panel per group, a bar per contender, cut at six times the first's: ours in colour, a line over the quartiles."""
     groups = {}
     for item in items:
         if "median" in item:
@@ -43,15 +43,16 @@ def bars(items: list[dict], title: str) -> pyplot.Figure:
     for cell, (group, rows) in zip(axes.flat, groups.items()):
         # The panel's title names the model already.
         names = [item["contender"].removesuffix(f", {group}") for item in rows]
-        medians = [item["median"] for item in rows]
-        ours = [name.startswith("ours") or name == "LiteRT" for name in names]
-        cell.barh(names, medians, color=[OURS if own else OTHERS for own in ours])
-        cell.hlines(names, [item["q1"] for item in rows], [item["q3"] for item in rows], color="#ee7733", linewidth=3)
+        longest = 6 * rows[0]["median"]
+        ours = [name.startswith("ours") or name == "LiteRT" and not group.startswith("reference") for name in names]
+        cell.barh(names, [min(item["median"], longest) for item in rows], color=[OURS if own else OTHERS for own in ours])
+        cell.hlines(names, *([min(item[key], longest) for item in rows] for key in ("q1", "q3")), color="#ee7733",
+                    linewidth=3)
         for name, item in zip(names, rows):
             text = f"{item['median']:,.0f}" if item["median"] >= 100 else f"{item['median']:.1f}"
-            cell.annotate(text, (max(item["median"], item["q3"]), name), (4, 0), textcoords="offset points",
-                          va="center")
-        cell.margins(x=0.16)
+            cell.annotate(text + " (cut)" * (item["median"] > longest), (min(item["q3"], longest), name), (4, 0),
+                          textcoords="offset points", va="center")
+        cell.margins(x=0.2)
         cell.invert_yaxis()
         cell.set_title(f"ms, {group}" if len(groups) > 1 else title, loc="left", fontsize=11)
     return figure
@@ -71,7 +72,7 @@ def lines(curves: dict[str, list], across: str, title: str) -> pyplot.Figure:
     for (name, points), colour, marker in zip(curves.items(), COLOURS, "os^D"):
         cell.plot(*zip(*points), marker=marker, markersize=4, color=colour, label=name)
     cell.set_xlabel(across)
-    cell.set_ylim(bottom=0)
+    cell.set_ylim(0, 1.15 * max((height for points in curves.values() for _, height in points), default=1))
     cell.grid(True, axis="y")
     cell.set_title(title, loc="left", fontsize=11)
     if curves:
