@@ -173,7 +173,8 @@ artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 
 # Models to release, by distillation: two teachers, what they say about the views that students are trained on, and two
-# students, the large one starting from what the better teacher has learnt. Each stage goes on where it was stopped.
+# students, which learn from that twice, the second time from where they were. The large one starts from what the better
+# teacher has learnt. Each stage goes on where it was stopped.
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
@@ -190,10 +191,12 @@ $(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/
 		lambda/preprocess.py lambda/model.py data/clothing/index.csv \
 		artifacts/stages/teacher-1/model.tflite artifacts/stages/teacher-2/model.tflite
 	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.tflite,$^)
-$(eval $(call stage,large,artifacts/stages/teacher-2/model.keras,--freeze 0 --epochs 18 --patience 18 \
-  --label-smoothing 0,$(SOFT_LABELS)))
-$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--size 196x148 --freeze 0 --epochs 44 --patience 44 \
-  --label-smoothing 0,$(SOFT_LABELS)))
+STUDENT := --freeze 0 --label-smoothing 0
+$(eval $(call stage,large-1,artifacts/stages/teacher-2/model.keras,$(STUDENT) --epochs 8 --patience 8,$(SOFT_LABELS)))
+$(eval $(call stage,large,artifacts/stages/large-1/model.keras,$(STUDENT) --epochs 10 --patience 3,$(SOFT_LABELS)))
+SMALL := $(STUDENT) --size 196x148
+$(eval $(call stage,small-1,data/backbones/efficientnet-lite0.keras,$(SMALL) --epochs 24 --patience 24,$(SOFT_LABELS)))
+$(eval $(call stage,small,artifacts/stages/small-1/model.keras,$(SMALL) --epochs 20 --patience 20,$(SOFT_LABELS)))
 ## models for artifacts/release, by distillation: hours; goes on where it was stopped
 release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 	cp $< artifacts/release/model.tflite

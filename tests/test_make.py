@@ -148,13 +148,13 @@ def test_release_makes_each_stage_once_and_goes_on_where_it_was_stopped(project)
     assert {"teach.py", "train.py"} <= set(project.built())
     assert project("release").returncode == 0
     built = project.built()
-    assert built.count("train.py") == 2 and built.count("convert.py") == 2 and "download_data.py" not in built
+    assert built.count("train.py") == 4 and built.count("convert.py") == 2 and "download_data.py" not in built
     released = (project.path / "artifacts/release").iterdir()
     assert {path.name for path in released} == {"model.tflite", "model-small.tflite"}
     assert "train.py" not in project("-n", "release").stdout
     os.utime(project.path / "scripts/teach.py")
     project("release")
-    assert project.built().count("train.py") == 2  # the students, not their teachers
+    assert project.built().count("train.py") == 4  # the students, each in two stages, not their teachers
 
 
 def test_a_released_model_is_never_made_by_the_way(project):
