@@ -298,7 +298,7 @@ def test_the_formats_agree_with_keras(inputs, converted, trained):
     from model import Model
     images = load_photos([photo for photo in read_index(inputs / "index.csv") if photo.split == "validation"], (64, 48))
     wanted = keras.models.load_model(trained).predict(images.astype("float32"), verbose=0)
-    for quantize, tolerance in (("float32", 1e-4), ("float16", 1e-2), ("int8", 0.15)):
+    for quantize, tolerance in (("float32", 1e-4), ("float16", 1e-2), ("int8", 0.25)):
         model = Model(converted / f"{quantize}.tflite")
         np.testing.assert_allclose(np.stack([model.predict(image) for image in images]), wanted, atol=tolerance)
 
