@@ -194,9 +194,10 @@ $(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/
 STUDENT := --freeze 0 --label-smoothing 0
 $(eval $(call stage,large-1,artifacts/stages/teacher-2/model.keras,$(STUDENT) --epochs 8 --patience 8,$(SOFT_LABELS)))
 $(eval $(call stage,large,artifacts/stages/large-1/model.keras,$(STUDENT) --epochs 10 --patience 1,$(SOFT_LABELS)))
-SMALL := $(STUDENT) --size 196x148
-$(eval $(call stage,small-1,data/backbones/efficientnet-lite0.keras,$(SMALL) --epochs 24 --patience 24,$(SOFT_LABELS)))
-$(eval $(call stage,small,artifacts/stages/small-1/model.keras,$(SMALL) --lr 1e-4 --epochs 5 --patience 1,$(SOFT_LABELS)))
+$(eval $(call stage,small-1,data/backbones/efficientnet-lite0.keras,$(STUDENT) --size 196x148 --epochs 24 \
+  --patience 24,$(SOFT_LABELS)))
+$(eval $(call stage,small,artifacts/stages/small-1/model.keras,$(STUDENT) --size 196x148 --lr 1e-4 --epochs 5 \
+  --patience 1,$(SOFT_LABELS)))
 ## models for artifacts/release, by distillation: hours; goes on where it was stopped
 release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 	cp $< artifacts/release/model.tflite
