@@ -72,11 +72,11 @@ def sections(found: dict) -> list[Section]:
             "requests" * (photo == SMALL)))
     parts.append(Section(
         "Cold start, memory, size",
-        "Milliseconds from the start of a process to its first answer, on one processor; files are in the "
-        "page cache; “to load” is importing the packages and loading the model. The imports alone are what no function "
-        "with these packages can go below. Memory is the most after the first "
-        "answer, and after a photo of 12 megapixels. Packages are as installed, with what they depend on. The engines "
-        "have our preprocessing around them.",
+        "Milliseconds from the start of a process to its first answer, on one processor; files are in the page cache; "
+        "“to load”, at the last start, is importing the packages and loading the model. The imports alone are what no "
+        "function with these packages can go below. Memory is the most after the first answer, and after a photo of 12 "
+        "megapixels. Packages are as installed, with what they depend on. The engines have our preprocessing around "
+        "them.",
         ["function or engine", "ms", *spread[1:], "to load", "model MB", "memory MB", "12 MP", "packages MB"],
         rows_of(found["cold_start"], lambda item: [*times(item), *(number(item.get(key)) for key in (
             "load_ms", "model_mb", "memory_mb", "large_memory_mb", "packages_mb"))]), "start"))
