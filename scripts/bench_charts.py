@@ -32,7 +32,7 @@ def draw(found: dict, folder: Path) -> dict[str, Path]:
 
 
 def bars(items: list[dict], title: str) -> pyplot.Figure:
-    """A panel per group, a bar per contender, cut at six times the first's: ours in colour, a line over the quartiles."""
+    """A panel per group, a bar per contender, cut at six times the first: ours in colour, a line over the quartiles."""
     groups = {}
     for item in items:
         if "median" in item:
@@ -45,7 +45,8 @@ def bars(items: list[dict], title: str) -> pyplot.Figure:
         names = [item["contender"].removesuffix(f", {group}") for item in rows]
         longest = 6 * rows[0]["median"]
         ours = [name.startswith("ours") or name == "LiteRT" and not group.startswith("reference") for name in names]
-        cell.barh(names, [min(item["median"], longest) for item in rows], color=[OURS if own else OTHERS for own in ours])
+        cell.barh(names, [min(item["median"], longest) for item in rows],
+                  color=[OURS if own else OTHERS for own in ours])
         cell.hlines(names, *([min(item[key], longest) for item in rows] for key in ("q1", "q3")), color="#ee7733",
                     linewidth=3)
         for name, item in zip(names, rows):

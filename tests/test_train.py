@@ -209,6 +209,19 @@ def test_teachers_speak_about_the_views_that_the_student_sees(inputs, teachers, 
         np.testing.assert_array_equal(np.uint8(seen[:, :, ::side]), views)
 
 
+def test_a_tenth_of_the_photos_is_turned():
+    """A picture whose upper half is white: where the light is afterwards says how it was turned."""
+    from augment import TURN_CHANCE, augment
+    images = np.zeros((900, 20, 20, 3), np.uint8)
+    images[:, :10] = 255
+    light = augment(images, 3).numpy().mean(3)
+    down = light[:, :10].mean((1, 2)) - light[:, 10:].mean((1, 2))
+    right = np.abs(light[:, :, :10].mean((1, 2)) - light[:, :, 10:].mean((1, 2)))
+    sideways, upside_down = (right > np.abs(down)).mean(), ((down < 0) & (right < -down)).mean()
+    assert sideways == pytest.approx(TURN_CHANCE * 2 / 3, abs=0.03)
+    assert upside_down == pytest.approx(TURN_CHANCE / 3, abs=0.02)
+
+
 def test_a_view_is_the_same_picture_at_every_size():
     from augment import augment
     photo = np.random.default_rng(0).uniform(0, 255, (4, 8, 6, 3)).astype(np.float32)
