@@ -173,8 +173,8 @@ artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 
 # Models to release, by distillation: two teachers, what they say about the views that students are trained on, and two
-# students, which learn from that twice, the second time from where they were. The large one starts from what the better
-# teacher has learnt. Each stage goes on where it was stopped.
+# students, which learn from that twice, the second time from where they were and only while validation gains. The large
+# one starts from what the better teacher has learnt. Each stage goes on where it was stopped.
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from bench_goals import LARGE, SMALL, goals
+from bench_turns import Contender
 from common import ROOT, atomic, fail
 
 RELEASED = [ROOT / "artifacts" / "release" / name for name in ("model.tflite", "model-small.tflite")]
@@ -50,8 +51,6 @@ def write_photos(photo: Path, folder: Path) -> dict[str, Path]:
 
 def contenders(models: list[Path], networks: Path) -> tuple[list, list]:
     """Engines on the same networks, where the first of a group is what the others stand beside; and whole handlers."""
-    from bench_turns import Contender
-
     engines, handlers = [], []
     for model in models:
         int8, onnx = f"{model.stem}, int8", networks / f"{model.stem}-int8.onnx"
@@ -101,7 +100,6 @@ def measure(args: argparse.Namespace) -> dict:
     """What bench.json holds."""
     import bench_measures as measures
     from bench_container import container
-    from bench_turns import Contender
 
     started, networks = time.monotonic(), args.output.parent / "networks"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

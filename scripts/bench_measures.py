@@ -88,7 +88,7 @@ def requests(handlers: list[Contender], settings) -> tuple[list[dict], list[dict
 
 def cold_start(contenders: list[Contender], settings) -> list[dict]:
     """Milliseconds from the start of a process to its first answer; megabytes on disk, and of memory at most."""
-    samples = [[] for _ in contenders]
+    samples, loads = ([[] for _ in contenders] for _ in range(2))
     last, facts, once = {}, [{} for _ in contenders], [{} for _ in contenders]
     for _ in tqdm(range(min(5, settings.rounds)), "cold starts"):
         for number, contender in enumerate(contenders):
@@ -96,8 +96,9 @@ def cold_start(contenders: list[Contender], settings) -> list[dict]:
             last[number] = worker = Worker(contender, 1, settings.photo, settings.errors, cpu=True)
             if not worker.error:
                 samples[number].append(worker.started_ms)
-                facts[number] = {"load_ms": worker.start["load_ms"], "first_ms": worker.start["first_ms"],
-                                 "memory_mb": worker.ask("peak_mb"), "model_mb": contender.model.stat().st_size / 1e6}
+                loads[number].append(worker.start["load_ms"])
+                facts[number] = {"load_ms": median(loads[number]), "memory_mb": worker.ask("peak_mb"),
+                                 "model_mb": contender.model.stat().st_size / 1e6}
             if not worker.error and len(samples[number]) == 1:
                 packages = worker.ask("installed", names=[PACKAGES[contender.engine], "numpy", "pillow"])
                 worker.ask("ask", path=str(settings.large_photo), runs=1)

@@ -73,7 +73,7 @@ def sections(found: dict) -> list[Section]:
     parts.append(Section(
         "Cold start, memory, size",
         "Milliseconds from the start of a process to its first answer, on one processor; files are in the page cache; "
-        "“to load”, at the last start, is importing the packages and loading the model. The imports alone are what no "
+        "“to load”, a median too, is importing the packages and loading the model. The imports alone are what no "
         "function with these packages can go below. Memory is the most after the first answer, and after a photo of 12 "
         "megapixels. Packages are as installed, with what they depend on. The engines have our preprocessing around "
         "them.",

@@ -98,8 +98,7 @@ def main() -> None:
 
     commands = {"network": network, "busy": busy, "ask": ask, "decode": decode, "ask_list": ask_list, "many": many,
                 "peak_mb": lambda: memory("VmHWM"), "installed": installed}
-    reply = {"version": function.version, "load_ms": (loaded - started) * 1e3,
-             "first_ms": (time.perf_counter() - loaded) * 1e3, "answer": list(answer.values())}
+    reply = {"version": function.version, "load_ms": (loaded - started) * 1e3, "answer": list(answer.values())}
     while True:
         print(json.dumps(reply), file=replies, flush=True)
         line = sys.stdin.readline()
