@@ -172,9 +172,10 @@ artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 
-# Models to release, by distillation: two teachers, what they say about the views that students are trained on, and two
-# students, which learn from that twice, the second time from where they were and only while validation gains. The large
-# one starts from what the better teacher has learnt. Each stage goes on where it was stopped.
+# Models to release, by distillation. Two teachers say what they think of the views that the large student is trained on,
+# twice, the second time from where it was and only while validation gains; it starts from what the better teacher has
+# learnt. The small student learns from the teachers at a lower resolution, then from the large one. Each stage goes on
+# where it was stopped.
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
@@ -184,20 +185,23 @@ artifacts/stages/$1/model.keras: $(TRAIN_CODE) data/clothing/index.csv $2 $4 art
 artifacts/stages/$1/model.tflite: $(CONVERT_CODE) artifacts/stages/$1/model.keras data/clothing/index.csv
 	$(TRAIN) $$< --index data/clothing/index.csv --model artifacts/stages/$1/model.keras --output $$@
 endef
-SOFT_LABELS := artifacts/stages/soft-labels.npz
 $(eval $(call stage,teacher-1,data/backbones/efficientnet-lite2.keras,))
 $(eval $(call stage,teacher-2,data/backbones/efficientnet-lite2.keras,--size 384x288 --epochs 10 --seed 2))
-$(SOFT_LABELS): scripts/teach.py scripts/finetune.py scripts/augment.py scripts/metrics.py scripts/common.py \
-		lambda/preprocess.py lambda/model.py data/clothing/index.csv \
-		artifacts/stages/teacher-1/model.tflite artifacts/stages/teacher-2/model.tflite
+TEACH_CODE := scripts/teach.py scripts/finetune.py scripts/augment.py scripts/metrics.py scripts/common.py \
+  lambda/preprocess.py lambda/model.py data/clothing/index.csv
+SOFT_1 := artifacts/stages/soft-labels-1.npz
+$(SOFT_1): $(TEACH_CODE) artifacts/stages/teacher-1/model.tflite artifacts/stages/teacher-2/model.tflite
 	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.tflite,$^)
 STUDENT := --freeze 0 --label-smoothing 0
-$(eval $(call stage,large-1,artifacts/stages/teacher-2/model.keras,$(STUDENT) --epochs 8 --patience 8,$(SOFT_LABELS)))
-$(eval $(call stage,large,artifacts/stages/large-1/model.keras,$(STUDENT) --epochs 10 --patience 1,$(SOFT_LABELS)))
+$(eval $(call stage,large-1,artifacts/stages/teacher-2/model.keras,$(STUDENT) --epochs 8 --patience 8,$(SOFT_1)))
+$(eval $(call stage,large,artifacts/stages/large-1/model.keras,$(STUDENT) --epochs 10 --patience 1,$(SOFT_1)))
+SOFT_2 := artifacts/stages/soft-labels-2.npz
+$(SOFT_2): $(TEACH_CODE) artifacts/stages/large/model.tflite
+	$(TRAIN) $< --index data/clothing/index.csv --output $@ --epochs 7 --seed 2 --teachers $(filter %.tflite,$^)
 $(eval $(call stage,small-1,data/backbones/efficientnet-lite0.keras,$(STUDENT) --size 196x148 --epochs 24 \
-  --patience 24,$(SOFT_LABELS)))
-$(eval $(call stage,small,artifacts/stages/small-1/model.keras,$(STUDENT) --size 196x148 --lr 1e-4 --epochs 5 \
-  --patience 1,$(SOFT_LABELS)))
+  --patience 24,$(SOFT_1)))
+$(eval $(call stage,small,artifacts/stages/small-1/model.keras,$(STUDENT) --size 224x168 --epochs 14 --patience 14 \
+  --seed 2,$(SOFT_2)))
 ## models for artifacts/release, by distillation: hours; goes on where it was stopped
 release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 	cp $< artifacts/release/model.tflite

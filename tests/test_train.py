@@ -78,6 +78,18 @@ def test_the_model_carries_its_record(inputs, trained):
     assert list((trained.parent / "training").glob("events*"))  # for TensorBoard
 
 
+def test_the_head_is_fitted_to_what_the_trained_backbone_sees(inputs, trained):
+    from common import load_photos
+    from head import fit_head
+    import keras
+    photos = [photo for photo in read_index(inputs / "index.csv") if photo.split == "train"]
+    model, record, images = keras.models.load_model(trained), record_of(trained), load_photos(photos, (64, 48))
+    targets = np.array([record["labels"].index(photo.label) for photo in photos] * 2)
+    seen = model.get_layer("backbone").predict(np.concatenate([images, images[:, :, ::-1]]), verbose=0).mean((1, 2))
+    for own, fitted in zip(model.get_layer("logits").get_weights(), fit_head(seen, targets, 10)):
+        np.testing.assert_allclose(own * record["temperature"], fitted, atol=0.02 * np.abs(fitted).max())
+
+
 def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_alike(inputs, trained, tmp_path):
     arguments = command(inputs, tmp_path / "model.keras", "--epochs", "3")
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
