@@ -98,7 +98,8 @@ def cold_start(contenders: list[Contender], settings) -> list[dict]:
                 samples[number].append(worker.started_ms)
                 loads[number].append(worker.start["load_ms"])
                 facts[number] = {"load_ms": median(loads[number]), "memory_mb": worker.ask("peak_mb"),
-                                 "model_mb": contender.model.stat().st_size / 1e6}
+                                 "model_mb": None if contender.function == "imports" else
+                                 contender.model.stat().st_size / 1e6}
             if not worker.error and len(samples[number]) == 1:
                 packages = worker.ask("installed", names=[PACKAGES[contender.engine], "numpy", "pillow"])
                 worker.ask("ask", path=str(settings.large_photo), runs=1)
