@@ -136,7 +136,7 @@ def reliability(bins: list[dict]) -> pyplot.Figure:
     top.bar(centres, [row["accuracy"] or 0 for row in bins], label="the model", **style)
     top.plot((0, 1), (0, 1), "--", color="#ee7733", label="perfect calibration")
     top.set_title("Accuracy of the photos in a bin", loc="left", fontsize=12)
-    top.legend(frameon=False, loc="upper left")
+    top.legend(loc="upper left", edgecolor="none")
     bottom.bar(centres, [row["count"] for row in bins], **style)
     bottom.set_title("Photos", loc="left", fontsize=12)
     bottom.set_xlabel("Confidence (probability of the top label)")
