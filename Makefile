@@ -172,10 +172,10 @@ artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 
-# Models to release, by distillation. Two teachers say what they think of the views that the students are trained on. The
-# large student starts from what the better teacher has learnt, and goes through the views once more while validation
-# gains. The small one learns at a lower resolution first, then from what the large one says. Each stage goes on where it
-# was stopped.
+# Models to release, by distillation. Two teachers say what they think of the views that the students are trained on.
+# The large student starts from what the better teacher has learnt, and goes through the views once more while
+# validation gains. The small one learns at a lower resolution first, then from what the large one says. Each stage
+# goes on where it was stopped.
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
