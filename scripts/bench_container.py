@@ -16,11 +16,11 @@ HELD = ("--read-only", "--tmpfs", "/tmp", "--user", "1000:1000", "--cap-drop", "
         "--memory", "1769m", "--env", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=1769")  # as scripts/docker.sh does
 
 
-def docker(*arguments: str) -> str:
-    """What docker prints; RuntimeError with its last line where it fails."""
-    ran = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def docker(*arguments: str, stderr: int = subprocess.PIPE) -> str:
+    """What docker prints on stdout; RuntimeError with the last line of its error where it fails."""
+    ran = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True)
     if ran.returncode:
-        raise RuntimeError(ran.stdout.strip().splitlines()[-1])
+        raise RuntimeError((ran.stderr or ran.stdout).strip().splitlines()[-1])
     return ran.stdout.strip()
 
 
@@ -60,7 +60,7 @@ def start(image: str, photo: Path) -> dict[str, float]:
         elapsed = (time.perf_counter() - begun) * 1e3
         if "error" in answer:
             raise RuntimeError(answer["error"])
-        log = docker("logs", NAME)
+        log = docker("logs", NAME, stderr=subprocess.STDOUT)  # the emulator reports there
     finally:
         docker("rm", "--force", NAME)
     init = re.search(r"INIT REPORT.durationMs: ([0-9.]+)", log)
