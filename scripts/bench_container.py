@@ -17,10 +17,11 @@ HELD = ("--read-only", "--tmpfs", "/tmp", "--user", "1000:1000", "--cap-drop", "
 
 
 def docker(*arguments: str, stderr: int = subprocess.PIPE) -> str:
-    """What docker prints on stdout; RuntimeError with the last line of its error where it fails."""
+    """What docker prints on stdout; RuntimeError with its error where it fails."""
     ran = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True)
     if ran.returncode:
-        raise RuntimeError((ran.stderr or ran.stdout).strip().splitlines()[-1])
+        said = (ran.stderr or ran.stdout).strip().splitlines()
+        raise RuntimeError([line for line in said if line and "--help" not in line][-1])
     return ran.stdout.strip()
 
 

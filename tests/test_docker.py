@@ -24,6 +24,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+import bench_container
 import colour_model
 from model import Model
 from preprocess import preprocess
@@ -387,6 +388,18 @@ def test_a_container_that_is_not_ours_is_left_alone(project, image):
         status, output = project.make(target, f"CONTAINER={name}")
         assert status != 0 and f"the container named {name} is not ours" in output, output
     assert docker("container", "inspect", "--format", "{{.State.Running}}", name) == "true"
+
+
+def test_bench_measures_the_container_or_says_why_not(project, image, monkeypatch, tmp_path):
+    monkeypatch.setattr(bench_container, "NAME", f"{project.container}-bench")
+    iid, photo = project.folder / "artifacts" / "image.iid", tmp_path / "photo.jpg"
+    photo.write_bytes(encoded())
+    found = bench_container.container(iid, photo, 1)
+    assert found["run_ms"]["median"] >= found["init_ms"]["median"] > 0, found
+    assert found["first_ms"]["median"] > 0 and len(found["layers_mb"]) >= 4, found
+    assert bench_container.NAME not in docker("ps", "--all")
+    docker("create", "--name", bench_container.NAME, image)
+    assert "Conflict. The container name" in bench_container.container(iid, photo, 1)["error"]
 
 
 def test_a_function_that_can_not_start_shows_its_log(project, image):
