@@ -103,13 +103,13 @@ deploy: scripts/deploy.sh artifacts/image.iid | .venv/aws/.installed
 deploy-plan: scripts/deploy.sh artifacts/image.iid | .venv/aws/.installed
 	@STACK=$(STACK) PARAMETERS="$(PARAMETERS)" MODEL=$(MODEL) IID=artifacts/image.iid $< --plan
 ## state, URL and parameters of what is on AWS
-deploy-status: scripts/stack.sh | .venv/aws/.installed
+deploy-status: scripts/aws/stack.sh | .venv/aws/.installed
 	@STACK=$(STACK) $< status
 ## the function's log: the last hour, then what comes
-logs: scripts/stack.sh | .venv/aws/.installed
+logs: scripts/aws/stack.sh | .venv/aws/.installed
 	@STACK=$(STACK) $< logs
 ## delete all of it from AWS; asks first
-undeploy: scripts/stack.sh | .venv/aws/.installed
+undeploy: scripts/aws/stack.sh | .venv/aws/.installed
 	@STACK=$(STACK) $< remove
 ## every test that this machine can run
 test: | .venv/train/.tests-installed .venv/ai-edge-litert/.installed $(TEST_TFLITE_RUNTIME) \
@@ -133,7 +133,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 	$(@D)/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r $<
 	touch $@
 
-.venv/bench/.installed: scripts/requirements-bench.txt requirements-train.txt requirements-serve.txt
+.venv/bench/.installed: scripts/bench/requirements.txt requirements-train.txt requirements-serve.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements-serve.txt
 	$(@D)/bin/python $(PIP_INSTALL) -r requirements-train.txt -r $<
@@ -147,11 +147,11 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 	touch $@
 
 # Photos: each folder's index.csv is written last, so it stands for the folder.
-data/clothing/index.csv: scripts/download_data.py scripts/common.py | .venv/train/.installed
+data/clothing/index.csv: scripts/download_data.py scripts/common.py scripts/training/index.py | .venv/train/.installed
 	$(TRAIN) $< --mirror "$(DATA_MIRROR)" --output $@
-data/drawn/index.csv: scripts/draw_data.py scripts/garments.py scripts/cloth.py scripts/common.py | .venv/train/.installed
+data/drawn/index.csv: scripts/draw_data.py $(wildcard scripts/drawing/*.py) scripts/common.py scripts/training/index.py | .venv/train/.installed
 	$(TRAIN) $< --output $@
-data/own/index.csv: scripts/index_folder.py scripts/common.py lambda/preprocess.py data/.own | .venv/train/.installed
+data/own/index.csv: scripts/index_folder.py scripts/common.py scripts/training/index.py scripts/serving.py lambda/preprocess.py data/.own | .venv/train/.installed
 	$(TRAIN) $< --input "$(DATA)" --output $@
 # What lies in DATA, as names, sizes and dates.
 $(eval $(call track,data/.own,$(DATA) $(if $(DATA),$(shell ls -lRL "$(DATA:~/%=$(HOME)/%)" 2>&1 | cksum))))
@@ -161,13 +161,12 @@ data/backbones/%.keras: scripts/fetch_backbone.py scripts/common.py data/backbon
 	$(TRAIN) $< $* $(if $(and $(BACKBONE_WEIGHTS),$(filter $*,$(BACKBONE))),--weights "$(BACKBONE_WEIGHTS)") --output $@
 $(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2),$(eval $(call \
   track,data/backbones/.$(name),weights: $(if $(filter $(name),$(BACKBONE)),$(BACKBONE_WEIGHTS)))))
-TRAIN_CODE := scripts/train.py scripts/head.py scripts/finetune.py scripts/augment.py scripts/tflite.py \
-  scripts/metrics.py scripts/common.py lambda/preprocess.py
+SHARED_CODE := scripts/common.py scripts/serving.py $(wildcard scripts/training/*.py) lambda/preprocess.py lambda/model.py
+TRAIN_CODE := scripts/train.py $(SHARED_CODE)
 artifacts/model.keras: $(TRAIN_CODE) $(INDEX) $(BACKBONE_FILE) artifacts/.train | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --backbone $(BACKBONE_FILE) --output $@ $(TRAIN_FLAGS)
 $(eval $(call track,artifacts/.train,$(INDEX) $(BACKBONE) $(TRAIN_FLAGS)))
-CONVERT_CODE := scripts/convert.py scripts/tflite.py scripts/metrics.py scripts/common.py \
-  lambda/preprocess.py lambda/model.py
+CONVERT_CODE := scripts/convert.py $(SHARED_CODE)
 artifacts/model.tflite: $(CONVERT_CODE) artifacts/model.keras $(INDEX) artifacts/.convert | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(eval $(call track,artifacts/.convert,$(QUANTIZE)))
@@ -187,8 +186,7 @@ artifacts/stages/$1/model.tflite: $(CONVERT_CODE) artifacts/stages/$1/model.kera
 endef
 $(eval $(call stage,teacher-1,data/backbones/efficientnet-lite2.keras,))
 $(eval $(call stage,teacher-2,data/backbones/efficientnet-lite2.keras,--size 384x288 --epochs 10 --seed 2))
-TEACH_CODE := scripts/teach.py scripts/finetune.py scripts/augment.py scripts/metrics.py scripts/common.py \
-  lambda/preprocess.py lambda/model.py data/clothing/index.csv
+TEACH_CODE := scripts/teach.py $(SHARED_CODE) data/clothing/index.csv
 SOFT_1 := artifacts/stages/soft-labels-1.npz
 $(SOFT_1): $(TEACH_CODE) artifacts/stages/teacher-1/model.tflite artifacts/stages/teacher-2/model.tflite
 	$(TRAIN) $< --index data/clothing/index.csv --output $@ --teachers $(filter %.tflite,$^)
@@ -208,15 +206,13 @@ release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 	cp $(word 2,$^) artifacts/release/model-small.tflite
 
 # The report.
-$(REPORT): scripts/evaluate.py scripts/metrics.py scripts/pictures.py scripts/report.py scripts/report.html \
-		scripts/augment.py scripts/common.py lambda/preprocess.py lambda/model.py \
+$(REPORT): scripts/evaluate.py $(wildcard scripts/report/*) $(SHARED_CODE) \
 		$(MODEL) $(INDEX) artifacts/.report | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) --model $(MODEL) --output $@
 $(eval $(call track,artifacts/.report,$(MODEL) $(INDEX)))
 
 # The benchmark; its networks are kept in artifacts/bench/networks. To measure again: rm artifacts/bench/bench.html
-artifacts/bench/bench.html: scripts/bench.py $(wildcard scripts/bench_*.py) scripts/report.py scripts/report.html \
-		scripts/pictures.py scripts/prices.env $(wildcard lambda/*.py artifacts/release/*.tflite) \
+artifacts/bench/bench.html: scripts/bench/bench.py $(wildcard scripts/bench/*.py) $(wildcard lambda/*.py artifacts/release/*.tflite) \
 		| .venv/bench/.installed .venv/ai-edge-litert/.installed $(TEST_TFLITE_RUNTIME)
 	.venv/bench/bin/python $< --output $@
 

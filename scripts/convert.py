@@ -13,8 +13,9 @@ import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
 
-from common import atomic, fail, load_photos, read_index
-from finetune import read_record
+from common import atomic, fail
+from training.fine_tuning import read_record
+from training.index import load_photos, read_index
 
 MIN_AGREEMENT, MAX_ACCURACY_LOSS = 0.97, 0.01
 CONFIDENT_SHARE = 0.95  # of the correct answers on validation pass the confidence threshold
@@ -40,9 +41,9 @@ def main() -> None:
     import keras
     import numpy as np
 
-    import metrics
-    from model import Model
-    from tflite import to_tflite
+    from serving import Model
+    from training import metrics
+    from training.tflite import to_tflite
 
     keras_model = keras.models.load_model(args.model, compile=False)
     size = keras_model.input_shape[1:3]

@@ -6,8 +6,8 @@
 # IID, the file with the image's id; MODEL, what the image holds; PHOTO, <label>/name.jpg for the smoke test;
 # FORCE=1 for a model of drawn data; SMOKE_URL, asked instead of the stack's URL where a stand-in for API Gateway is.
 # It can be interrupted anywhere: the same command goes on from there. Needs an AWS client, Docker, curl, python3.
-# shellcheck source=scripts/aws.sh
-source "$(dirname "$0")/aws.sh"
+# shellcheck source=scripts/aws/common.sh
+source "$(dirname "$0")/aws/common.sh"
 MODEL=${MODEL:-artifacts/release/model.tflite} IID=${IID:-artifacts/image.iid}
 PHOTO=${PHOTO:-tests/photos/pants/jeans.jpg}
 
@@ -39,8 +39,8 @@ print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("datase
   if [[ " ${PARAMETERS-}" == *" Memory="* ]]; then memory=${PARAMETERS#*Memory=} memory=${memory%% *}; fi
   printf '%-8s %s\n' Account "$account, region $AWS_DEFAULT_REGION" Stack "$STACK (${status:-new}) ${parameters[*]}" \
     Image "$tag with $MODEL (data: $dataset)${uri:+, pushed already}"
-  # shellcheck source=scripts/prices.env
-  source "$(dirname "$0")/prices.env"
+  # shellcheck source=scripts/aws/prices.env
+  source "$(dirname "$0")/aws/prices.env"
   awk -v mb="${memory:-1769}" "BEGIN { printf \"Cost     about $%.2f per million predictions of 100 ms with %d MB\n\",
     $API_REQUEST + $LAMBDA_REQUEST + mb / 10240 * (\"$architecture\" ~ /arm/ ? $GB_SECOND_ARM : $GB_SECOND_X86), mb }"
 }

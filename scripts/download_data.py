@@ -24,7 +24,8 @@ import urllib.request
 import zlib
 from pathlib import Path, PurePosixPath
 
-from common import SPLITS, Photo, atomic_photos, data_digest, fail, print_table, write_index
+from common import fail
+from training.index import SPLITS, Photo, atomic_photos, data_digest, print_table, write_index
 
 # Clothing dataset (small) by Alexey Grigorev, CC0, at one commit. GitHub doesn't promise that the bytes of its archives
 # stay the same, so what is verified is the content: `data_digest` of the photos.

@@ -16,9 +16,9 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from cloth import CANVAS, Colour, Garment, fabric, shade
-from common import Photo, atomic_photos, data_digest, print_table, write_index
-from garments import GARMENTS
+from drawing.cloth import CANVAS, Colour, Garment, fabric, shade
+from drawing.garments import GARMENTS
+from training.index import Photo, atomic_photos, data_digest, print_table, write_index
 
 PEOPLE = {"train": range(12), "validation": range(12), "test": range(12, 16)}
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import metrics
-from common import SPLITS, Photo, atomic, data_digest, fail, read_index
-from model import Model
-from preprocess import ImageError, preprocess
+from common import atomic, fail
+from serving import ImageError, Model, preprocess
+from training import metrics
+from training.index import SPLITS, Photo, data_digest, read_index
 
 LATENCY_RUNS = 50
 
@@ -143,8 +143,7 @@ def main() -> None:
     except (OSError, ValueError, RuntimeError) as error:
         fail(f"can't read the model {args.model} ({error}); `make model.tflite` trains one")
     check_labels(args, model.labels, photos)
-    import pictures  # Matplotlib takes a second to import
-    import report
+    from report import page, pictures  # Matplotlib takes a second to import
     probabilities = predict(args.model, photos)
     figures = measure(args, model, photos, probabilities)
     folder = args.output.parent
@@ -153,8 +152,8 @@ def main() -> None:
     with atomic(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(figures, indent=1))
     with atomic(args.output) as temporary:
-        temporary.write_text(report.page(model.labels, figures, tiles, charts), encoding="utf-8")
-    print(report.text(figures))
+        temporary.write_text(page.page(model.labels, figures, tiles, charts), encoding="utf-8")
+    print(page.text(figures))
     print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB), beside it metrics.json and the pictures")
 
 

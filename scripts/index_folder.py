@@ -13,11 +13,11 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import SPLITS, Photo, data_digest, fail, print_table, write_index
+from common import PHOTO_SUFFIXES, fail
+from training.index import SPLITS, Photo, data_digest, print_table, write_index
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 HELD_OUT = 0.1  # of a label's photos, for validation and for test
-SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"}  # files that must be photos; others may be
 UNSUPPORTED = {".heic", ".heif", ".avif", ".tif", ".tiff"}
 LAYOUT = "photos lie in FOLDER/<label>/ or in FOLDER/{train,validation,test}/<label>/"
 
@@ -46,7 +46,7 @@ def find_files(root: Path) -> tuple[dict[tuple[str, str], list[Path]], list[Path
 def examine(path: Path) -> tuple[str, str]:
     """("photo", its SHA-256), ("unreadable", why) or ("other", "")."""
     from PIL import Image, UnidentifiedImageError
-    from preprocess import FORMATS, preprocess
+    from serving import FORMATS, preprocess
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         return "other", ""
@@ -63,7 +63,7 @@ def examine(path: Path) -> tuple[str, str]:
     except UnicodeEncodeError:
         return "unreadable", "its name is not UTF-8, rename it"
     except UnidentifiedImageError:
-        return ("unreadable", "not a photo, whatever its name says") if suffix in SUFFIXES else ("other", "")
+        return ("unreadable", "not a photo, whatever its name says") if suffix in PHOTO_SUFFIXES else ("other", "")
     except Exception as error:  # any of Pillow's, or of the file system's
         return "unreadable", str(error)
 

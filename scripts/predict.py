@@ -17,11 +17,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import fail
-from preprocess import preprocess
-from request import RequestError
+from common import PHOTO_SUFFIXES, fail
+from serving import Model, RequestError, fetch_all, preprocess
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")  # what is taken from a folder; the rest is passed over
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -40,11 +38,11 @@ def expand(sources: list[str]) -> Iterator[tuple[str, str]]:
         if is_url(source) or not Path(source).is_dir():
             yield source, ""
             continue
-        inside = [str(path) for path in sorted(Path(source).rglob("*")) if path.suffix.lower() in SUFFIXES
+        inside = [str(path) for path in sorted(Path(source).rglob("*")) if path.suffix.lower() in PHOTO_SUFFIXES
                   and not any(part.startswith(".") for part in path.relative_to(source).parts)]
         yield from ((name, "") for name in inside)
         if not inside:
-            yield source, f"the folder holds no photo ({', '.join(SUFFIXES)})"
+            yield source, f"the folder holds no photo ({', '.join(PHOTO_SUFFIXES)})"
 
 
 def is_url(source: str) -> bool:
@@ -53,7 +51,6 @@ def is_url(source: str) -> bool:
 
 def read(source: str) -> bytes:
     if is_url(source):
-        from fetch import fetch_all  # as the API does: from public addresses, within limits of bytes and time
         [content] = fetch_all([source])
         if isinstance(content, Exception):
             raise content
@@ -77,7 +74,6 @@ def quiet() -> Iterator[None]:
 def load(path: Path):
     if not path.is_file():
         fail(f"there is no model {path}; `make model.tflite` trains one, MODEL=file.tflite names another")
-    from model import Model
     try:
         with quiet():
             return Model(path, threads=os.cpu_count())

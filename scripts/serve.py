@@ -8,7 +8,6 @@ page's address and three `curl` lines, then the handler's log line for each requ
 import argparse
 import base64
 import json
-import os
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from common import fail
+from serving import load_handler
 
 EVENT_LIMIT = 6 * 1024 * 1024  # bytes of Lambda's invocation payload; a photo grows by a third in it, as base64
 PHOTO = ("https://raw.githubusercontent.com/alexeygrigorev/clothing-dataset-small/"
@@ -98,9 +98,8 @@ def main() -> None:
                         help="format of the events: 1.0 as REST APIs make them (default), 2.0 as HTTP APIs do")
     arguments = parser.parse_args()
 
-    os.environ["MODEL_PATH"] = str(arguments.model)
     try:
-        from lambda_function import lambda_handler
+        lambda_handler = load_handler(arguments.model)
     except (ValueError, OSError) as error:
         fail(f"can't load {arguments.model} ({error}); `make model.tflite` builds a model")
     Gateway.payload, Gateway.lambda_handler = arguments.payload, staticmethod(lambda_handler)

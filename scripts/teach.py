@@ -13,8 +13,9 @@ import json
 import os
 from pathlib import Path
 
-from common import atomic, data_digest, fail, load_photos, read_index
-from finetune import training_data
+from common import atomic, fail
+from training.fine_tuning import training_data
+from training.index import data_digest, load_photos, read_index
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,8 +40,8 @@ def main() -> None:
     import tensorflow as tf
     from tqdm import tqdm
 
-    import metrics
-    from model import Model
+    from serving import Model
+    from training import metrics
 
     teachers = [Model(path, threads=os.cpu_count()) for path in args.teachers]
     for path, teacher in zip(args.teachers, teachers):

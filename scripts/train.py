@@ -17,7 +17,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from common import ROOT, data_digest, fail, load_photos, read_index
+from common import ROOT, fail
+from training.index import data_digest, load_photos, read_index
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -66,9 +67,9 @@ def main() -> None:
     import numpy as np
     import tensorflow as tf
 
-    import metrics
-    from finetune import fine_tune, read_record, save
-    from head import features, find_suspects, fit_head
+    from training import metrics
+    from training.fine_tuning import fine_tune, read_record, save
+    from training.head import features, find_suspects, fit_head
 
     keras.utils.set_random_seed(args.seed)
     targets, val_targets = np.array(targets), np.array(val_targets)

@@ -348,7 +348,7 @@ def test_an_interrupted_deployment_goes_on(cloud, registry, project, gateway):
     ({"STACK": "My_Stack"}, ["lower-case letters"]),
 ])
 def test_wrong_settings(cloud, environment, words):
-    for script in ("deploy.sh", "stack.sh"):
+    for script in ("deploy.sh", "aws/stack.sh"):
         status, text = run(cloud, script, **environment)
         assert status != 0 and all(word in text for word in words), text
 
@@ -381,7 +381,7 @@ def test_expired_credentials(moto, answering):
     url = answering(GetCallerIdentity=(
         403, "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>The security token included in the request is "
              "expired</Message></Error></ErrorResponse>"))
-    for script in ("deploy.sh", "stack.sh"):
+    for script in ("deploy.sh", "aws/stack.sh"):
         status, text = run(moto, script, AWS_ENDPOINT_URL=url)
         assert status != 0 and "expired" in text and "Log in to AWS again" in text, text
 
@@ -426,7 +426,7 @@ def test_somebody_elses_stack_is_left_alone(cloud, tmp_path):
     (tmp_path / "t.yaml").write_text("Resources: {Topic: {Type: 'AWS::SNS::Topic'}}\n")
     cloud.aws("cloudformation", "create-stack", "--stack-name", "clothes", "--template-body",
               f"file://{tmp_path}/t.yaml")
-    for script, arguments in (("deploy.sh", []), ("deploy.sh", ["--plan"]), ("stack.sh", ["remove"])):
+    for script, arguments in (("deploy.sh", []), ("deploy.sh", ["--plan"]), ("aws/stack.sh", ["remove"])):
         status, text = run(cloud, script, *arguments)
         assert status != 0 and "was not made by make deploy" in text and "STACK=" in text, text
     assert stacks(cloud)["clothes"]["StackStatus"] == "CREATE_COMPLETE"
@@ -472,7 +472,7 @@ def test_logs_are_followed(cloud, tmp_path):
         cloud.aws("logs", "put-log-events", "--log-group-name", group, "--log-stream-name", "s", "--log-events",
                   json.dumps([{"timestamp": int(time.time() * 1000), "message": text}]))
     say("first\tline")
-    process = subprocess.Popen(["timeout", "60", "scripts/stack.sh", "logs"], cwd=ROOT, text=True,
+    process = subprocess.Popen(["timeout", "60", "scripts/aws/stack.sh", "logs"], cwd=ROOT, text=True,
                                stdout=subprocess.PIPE, env=cloud.environment, start_new_session=True)
     try:
         assert process.stdout.readline() == "first\tline\n"

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import download_data
-from common import SPLITS, Photo, data_digest
+from training.index import SPLITS, Photo, data_digest
 
 PHOTOS = {f"{split}/{label}/{i}.jpg": f"{split} {label} {i}".encode() * 3000
           for split in SPLITS for label in ("hat", "shoes") for i in range(3)}

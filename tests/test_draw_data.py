@@ -10,8 +10,8 @@ from conftest import ROOT
 from PIL import Image
 
 import draw_data
-from cloth import CANVAS, Garment
-from garments import GARMENTS
+from drawing.cloth import CANVAS, Garment
+from drawing.garments import GARMENTS
 
 LABELS = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
 

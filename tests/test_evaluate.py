@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import colour_model
-import common
+from training import index as common
 import evaluate
-import metrics
+from training import metrics
 
 LABELS = ("$a_$ & <i>blue", "green", "red")  # labels are the user's words: nothing in them may be taken for markup
 NASTY = "<script>alert(1)$b$ {0}.png"

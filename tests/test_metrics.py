@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-import metrics
+from training import metrics
 
 EYE = np.eye(3, dtype=np.float32)
 

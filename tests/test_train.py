@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from conftest import ROOT
-from common import Photo, read_index, write_index
+from training.index import Photo, read_index, write_index
 
 TRAIN, CONVERT = ROOT / "scripts/train.py", ROOT / "scripts/convert.py"
 RUNTIMES = {name: ROOT / ".venv" / name / "bin/python" for name in ("ai-edge-litert", "tflite-runtime")}
@@ -79,8 +79,8 @@ def test_the_model_carries_its_record(inputs, trained):
 
 
 def test_the_head_is_fitted_to_what_the_trained_backbone_sees(inputs, trained):
-    from common import load_photos
-    from head import fit_head
+    from training.index import load_photos
+    from training.head import fit_head
     import keras
     photos = [photo for photo in read_index(inputs / "index.csv") if photo.split == "train"]
     model, record, images = keras.models.load_model(trained), record_of(trained), load_photos(photos, (64, 48))
@@ -105,7 +105,7 @@ def test_a_killed_training_goes_on_after_its_last_epoch_and_ends_alike(inputs, t
 
 
 def test_a_checkpoint_of_other_flags_is_not_gone_on_with(inputs, trained, tmp_path):
-    from finetune import save
+    from training.fine_tuning import save
     import keras
     folder = tmp_path / "training"
     folder.mkdir()
@@ -202,8 +202,8 @@ def soft_labels(inputs, teachers):
 def test_teachers_speak_about_the_views_that_the_student_sees(inputs, teachers, soft_labels):
     import tensorflow as tf
     from argparse import Namespace
-    from common import load_photos
-    from finetune import training_data
+    from training.index import load_photos
+    from training.fine_tuning import training_data
     from model import Model
     photos = [photo for photo in read_index(inputs / "index.csv") if photo.split == "train"]
     soft = np.load(soft_labels)["soft"].astype(np.float32)
@@ -223,7 +223,7 @@ def test_teachers_speak_about_the_views_that_the_student_sees(inputs, teachers, 
 
 def test_a_tenth_of_the_photos_is_turned():
     """A picture whose upper half is white: where the light is afterwards says how it was turned."""
-    from augment import TURN_CHANCE, augment
+    from training.augmentation import TURN_CHANCE, augment
     images = np.zeros((900, 20, 20, 3), np.uint8)
     images[:, :10] = 255
     light = augment(images, 3).numpy().mean(3)
@@ -235,7 +235,7 @@ def test_a_tenth_of_the_photos_is_turned():
 
 
 def test_a_view_is_the_same_picture_at_every_size():
-    from augment import augment
+    from training.augmentation import augment
     photo = np.random.default_rng(0).uniform(0, 255, (4, 8, 6, 3)).astype(np.float32)
     small, large = (np.kron(photo, np.ones((1, times, times, 1))) for times in (8, 16))
     small, large = augment(small, 5).numpy(), augment(large, 5).numpy()
@@ -319,7 +319,7 @@ def test_every_format_loads_in_both_runtimes(converted, trained, runtime, quanti
 
 def test_the_formats_agree_with_keras(inputs, converted, trained):
     import keras
-    from common import load_photos
+    from training.index import load_photos
     from model import Model
     images = load_photos([photo for photo in read_index(inputs / "index.csv") if photo.split == "validation"], (64, 48))
     wanted = keras.models.load_model(trained).predict(images.astype("float32"), verbose=0)
@@ -356,7 +356,7 @@ def test_a_file_holds_equal_vectors_once_and_its_weights_are_aligned(converted, 
 
 def test_a_conversion_that_changes_the_answers_writes_nothing(inputs, trained, tmp_path):
     import keras
-    from finetune import save
+    from training.fine_tuning import save
     model = keras.models.load_model(trained)
     head = model.get_layer("logits")
     weights, bias = head.get_weights()

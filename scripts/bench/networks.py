@@ -43,7 +43,7 @@ def unquantised(path: Path, model: Path) -> None:
     import keras
 
     from fetch_backbone import LITE, efficientnet_lite, lite_tensors
-    from model import read_record
+    from serving import read_record
 
     record = read_record(model)
     if record.get("backbone") not in LITE:

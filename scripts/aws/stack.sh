@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What runs on AWS: scripts/stack.sh status|logs|remove    as make deploy-status, logs, undeploy
+# What runs on AWS: scripts/aws/stack.sh status|logs|remove    as make deploy-status, logs, undeploy
 # Environment: STACK, the stack's name; AWS, the client.
-# shellcheck source=scripts/aws.sh
-source "$(dirname "$0")/aws.sh"
+# shellcheck source=scripts/aws/common.sh
+source "$(dirname "$0")/common.sh"
 
 status() {
   aws cloudformation describe-stacks --stack-name "$STACK" --output text --query "Stacks[0].[

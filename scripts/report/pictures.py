@@ -6,9 +6,9 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from common import Photo, atomic
-from model import Model
-from preprocess import preprocess
+from common import atomic
+from serving import Model, preprocess
+from training.index import Photo
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -65,7 +65,7 @@ def choose(model: Model, photos: list[Photo], probabilities: np.ndarray, folder:
 
 
 def augmented(photo: Photo, size: tuple[int, int]) -> list[Tile]:
-    from augment import augment  # TensorFlow, which takes seconds to import
+    from training.augmentation import augment  # TensorFlow, which takes seconds to import
     copies = np.asarray(augment(np.stack([preprocess(photo.path, size)] * COPIES), 0))
     return [Tile(copy, f"copy {number}") for number, copy in enumerate(copies.round().astype(np.uint8), 1)]
 

@@ -17,7 +17,7 @@ SETTLE = 0.2  # seconds between starts, for what the process before left to the 
 PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime", "onnxruntime": "onnxruntime",
             "openvino": "openvino", "keras": "tensorflow"}
 VCPU_MB = 1769  # memory at which Lambda gives one whole processor, and more from there on in proportion
-PRICES = Path(__file__).with_name("prices.env")
+PRICES = ROOT / "scripts" / "aws" / "prices.env"
 
 
 def network_time(contenders: list[Contender], settings, threads: int) -> list[dict]:
@@ -131,8 +131,8 @@ def memory_growth(handlers: list[Contender], settings) -> list[dict]:
 
 def training(settings) -> dict:
     """Seconds per photo of training steps beside their limit, and what the model's record says of a whole training."""
-    from finetune import read_record as keras_record
-    from model import read_record
+    from training.fine_tuning import read_record as keras_record
+    from serving import read_record
     trained = ROOT / "artifacts" / "model.keras"
     model = next(model for model in settings.models if model.exists())
     record = keras_record(trained) if trained.exists() else read_record(model)

@@ -2,7 +2,7 @@
 import math
 from random import Random
 
-from cloth import Garment, mirrored, shade
+from drawing.cloth import Garment, mirrored, shade
 
 
 def t_shirt(garment: Garment, rng: Random) -> None:

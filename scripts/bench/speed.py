@@ -59,7 +59,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import lambda_function
-    from preprocess import preprocess
+    from serving import preprocess
 
     noise = Image.effect_noise((50, 66), 80).convert("RGB").resize((400, 533), Image.Resampling.BICUBIC)
     photos = [Image.open(path) for path in arguments.photo or ()] or [noise]

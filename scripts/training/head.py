@@ -2,8 +2,8 @@
 import numpy as np
 from tqdm import tqdm
 
-from common import Photo
-from metrics import softmax
+from training.index import Photo
+from training.metrics import softmax
 
 
 STEPS, PEAK_RATE, L2 = 150, 0.03, 0.05  # L2 by cross-validation inside train and validation
@@ -12,7 +12,7 @@ STEPS, PEAK_RATE, L2 = 150, 0.03, 0.05  # L2 by cross-validation inside train an
 def features(backbone, size: tuple[int, int]):
     """A function that gives averaged feature maps, float32 [N, channels], of photos, uint8 [N, height, width, 3]."""
     import keras
-    from tflite import runner
+    from training.tflite import runner
 
     pixels = keras.Input((*size, 3))
     run = runner(keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(backbone(pixels))))

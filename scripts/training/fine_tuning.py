@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import metrics
 from common import atomic, fail
+from training import metrics
 
 
 def training_data(images, targets, epoch: int, args: argparse.Namespace, soft: np.ndarray | None = None):
@@ -19,7 +19,7 @@ def training_data(images, targets, epoch: int, args: argparse.Namespace, soft: n
     time mirrored, as the teachers' answers hold for both.
     """
     import tensorflow as tf
-    from augment import augment, mixup
+    from training.augmentation import augment, mixup
 
     turn, views = (0, epoch) if soft is None else divmod(epoch, len(soft))
     order = np.random.default_rng((args.seed, views)).permutation(len(images))

@@ -73,7 +73,7 @@ class Function(NamedTuple):
 
 def plain(spec: dict) -> Function:
     """An engine with our preprocessing and little else: what one would write around it."""
-    from preprocess import preprocess
+    from serving import preprocess
     version, size, predict = ENGINES[spec["engine"]](spec["model"], spec["threads"])
     size = tuple(int(side) for side in size)
 
@@ -106,7 +106,7 @@ def ours(spec: dict) -> Function:
     os.environ.update(MODEL_PATH=spec["model"], AWS_LAMBDA_FUNCTION_MEMORY_SIZE=str(1769 * spec["threads"]))
     import classifier
     import lambda_function
-    from preprocess import preprocess
+    from serving import preprocess
 
     def event(content: bytes) -> dict:
         return {"httpMethod": "POST", "path": "/predict", "headers": {"content-type": "image/jpeg"},

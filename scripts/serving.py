@@ -1,0 +1,33 @@
+"""The bridge to the serving code: everything that the scripts use of lambda/.
+
+Training, calibration, evaluation and serving share one preprocessing function and one model reader. No other script
+touches `sys.path` for lambda/.
+"""
+import os
+import sys
+from pathlib import Path
+
+from common import ROOT
+
+sys.path.insert(0, str(ROOT / "lambda"))
+
+from model import Model, read_record  # noqa: E402
+from preprocess import FORMATS, ImageError, preprocess  # noqa: E402
+from request import RequestError  # noqa: E402
+
+__all__ = ["FORMATS", "ImageError", "Model", "RequestError", "fetch_all", "load_handler", "preprocess", "read_record"]
+
+
+def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
+    """The contents behind URLs, fetched with the API's limits: public addresses only, a time limit, a size limit."""
+    from fetch import fetch_all  # late, as it imports http, ssl and email
+
+    return fetch_all(urls)
+
+
+def load_handler(model: Path):
+    """The Lambda handler serving `model`; raises ValueError or OSError if the file can't be loaded."""
+    os.environ["MODEL_PATH"] = str(model)  # the handler reads it once, when it is imported
+    from lambda_function import lambda_handler
+
+    return lambda_handler
