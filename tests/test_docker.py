@@ -21,10 +21,9 @@ import urllib.request
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, clean_environment, project_copy
 from PIL import Image
 
-import bench_container
 import colour_model
 from model import Model
 from preprocess import preprocess
@@ -35,7 +34,6 @@ RELEASED = ROOT / "artifacts" / "release" / "model.tflite"
 ARCHIVE = ROOT.parent / "shared" / "data" / "clothing-dataset-small-11961516512414bf9f6c150a832cfd21b54a6b54.tar.gz"
 # Where Lambda is strictest: less memory than the default, no root, nothing to write to.
 STRICT = ["--read-only", "--user", "1234:1234", "--cap-drop", "ALL", "--memory", "512m", "--cpus", "1"]
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
 
 
 def docker(*arguments: str, check: bool = True, stderr: int = subprocess.PIPE) -> str:
@@ -56,10 +54,8 @@ class Project:
 
     def __init__(self, folder, model):
         self.folder, self.container = folder, f"test-{os.getpid()}"
-        for name in ("Makefile", "requirements-train.txt", "requirements-serve.txt", "scripts", "lambda"):
-            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, folder / name)
+        project_copy(folder)
         (folder / ".gitignore").write_text("/.venv\n/data\n/artifacts\n__pycache__\n")
-        (folder / ".venv").symlink_to(ROOT / ".venv")
         (folder / "artifacts" / "release").mkdir(parents=True)
         shutil.copy2(model, folder / "artifacts" / "release" / "model.tflite")
         git = ["git", "-C", folder, "-c", "user.name=test", "-c", "user.email=test@example.org"]
@@ -70,7 +66,7 @@ class Project:
         """The exit status of make, and what it prints."""
         ran = subprocess.run(
             ["make", *arguments], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=300, env={**ENVIRONMENT, "PORT": str(PORT), "CONTAINER": self.container, **environment})
+            timeout=300, env=clean_environment(**{"PORT": str(PORT), "CONTAINER": self.container, **environment}))
         return ran.returncode, ran.stdout
 
 
@@ -204,8 +200,8 @@ def test_the_same_inputs_give_the_same_layers_by_either_builder(project, image, 
     # Other dates and permissions on the way in.
     rebuild = "umask 077; rm -rf artifacts/image; " + rebuild
     # Debian's client, in /usr/bin, has both builders.
-    ran = subprocess.run(["bash", "-ec", rebuild], cwd=project.folder, capture_output=True, text=True, timeout=300, env={
-        **ENVIRONMENT, "DOCKER_BUILDKIT": buildkit, "PATH": f"/usr/bin:{os.environ['PATH']}"})
+    ran = subprocess.run(["bash", "-ec", rebuild], cwd=project.folder, capture_output=True, text=True, timeout=300, env=clean_environment(
+        DOCKER_BUILDKIT=buildkit, PATH=f"/usr/bin:{os.environ['PATH']}"))
     if "buildx component is missing" in ran.stdout + ran.stderr:
         pytest.skip("this Docker client has no BuildKit")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -388,18 +384,6 @@ def test_a_container_that_is_not_ours_is_left_alone(project, image):
         status, output = project.make(target, f"CONTAINER={name}")
         assert status != 0 and f"the container named {name} is not ours" in output, output
     assert docker("container", "inspect", "--format", "{{.State.Running}}", name) == "true"
-
-
-def test_bench_measures_the_container_or_says_why_not(project, image, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench_container, "NAME", f"{project.container}-bench")
-    iid, photo = project.folder / "artifacts" / "image.iid", tmp_path / "photo.jpg"
-    photo.write_bytes(encoded())
-    found = bench_container.container(iid, photo, 1)
-    assert found["run_ms"]["median"] >= found["init_ms"]["median"] > 0, found
-    assert found["first_ms"]["median"] > 0 and len(found["layers_mb"]) >= 4, found
-    assert bench_container.NAME not in docker("ps", "--all")
-    docker("create", "--name", bench_container.NAME, image)
-    assert "Conflict. The container name" in bench_container.container(iid, photo, 1)["error"]
 
 
 def test_a_function_that_can_not_start_shows_its_log(project, image):

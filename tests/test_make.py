@@ -1,12 +1,11 @@
 """The Makefile's graph, with stubs in place of the scripts: what is built, what is stale, what is left alone."""
 import os
 import re
-import shutil
 import subprocess
 import time
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, clean_environment, project_copy
 
 # Stands for .venv/*/bin/python: notes the script in runs.log and writes its --output, half of it where FAIL names it.
 STUB = """#!/usr/bin/env bash
@@ -17,15 +16,12 @@ if [ "${FAIL:-}" = "$(basename "$script")" ]; then exit 1; fi
 printf ' and whole' >>"$output"
 """
 CHAIN = {"download_data.py", "fetch_backbone.py", "train.py", "convert.py"}
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
 
 
 @pytest.fixture
 def project(tmp_path):
     """A copy of the project's files, its environments replaced by stubs; calling it runs make in it."""
-    for name in ("Makefile", "requirements-train.txt", "requirements-serve.txt", "scripts", "lambda"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    project_copy(tmp_path, environments=False)
     for name in ("train", "ai-edge-litert"):
         python = tmp_path / ".venv" / name / "bin" / "python"
         python.parent.mkdir(parents=True)
@@ -35,7 +31,7 @@ def project(tmp_path):
 
     def make(*arguments, **environment):
         return subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60,
-                              env=ENVIRONMENT | environment)
+                              env=clean_environment(**environment))
 
     def built():
         log = tmp_path / "runs.log"
