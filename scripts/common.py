@@ -1,6 +1,7 @@
-"""What every script uses: errors for the user, and files that are written whole or not at all."""
+"""What several scripts use: errors for the user, files that are written whole or not at all, the CPU's name."""
 import contextlib
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,3 +28,16 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cpu_fact(name: str) -> str:
+    """A field of /proc/cpuinfo, such as "flags"; empty where the system doesn't have it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def cpu_name() -> str:
+    return cpu_fact("model name") or platform.processor() or platform.machine()

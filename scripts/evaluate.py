@@ -8,7 +8,6 @@ Writes metrics.json and the pictures beside the page, the page last, and ends wi
 import argparse
 import json
 import os
-import platform
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from common import atomic, fail
+from common import atomic, cpu_name, fail
 from serving import ImageError, Model, preprocess
 from training import metrics
 from training.index import SPLITS, Photo, data_digest, read_index
@@ -90,15 +89,6 @@ def latency(model_path: Path, photo: Photo) -> dict:
         times.append((1000 * (decoded - start), 1000 * (time.perf_counter() - decoded)))
     decode, network = np.median(times[5:], axis=0)  # the first runs warm the caches up
     return {"decode_ms": float(decode), "network_ms": float(network), "threads": 1, "cpu": cpu_name()}
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def measure(args: argparse.Namespace, model: Model, photos: list[Photo], probabilities: np.ndarray) -> dict:
