@@ -1,4 +1,4 @@
-"""What several scripts use: errors for the user, files that are written whole or not at all, the CPU's name."""
+"""What several scripts use: errors for the user, files written whole or not at all, bars, the CPU's name."""
 import contextlib
 import os
 import platform
@@ -41,3 +41,11 @@ def cpu_fact(name: str) -> str:
 
 def cpu_name() -> str:
     return cpu_fact("model name") or platform.processor() or platform.machine()
+
+
+def bar(share: float, width: int) -> str:
+    """A bar for a share from 0 to 1, `width` characters long at 1; of # signs where the terminal's encoding isn't UTF."""
+    if "utf" not in (sys.stdout.encoding or "").lower():
+        return "#" * round(share * width)
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

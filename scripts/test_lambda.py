@@ -1,16 +1,17 @@
-"""Ask a running function about photos: the local container, `make serve`, or what is deployed.
+"""Send photos to a running function: the local container, `make serve`, or the deployed API.
 
     python scripts/test_lambda.py shirt.jpg                                  the container of `make docker-run`
     python scripts/test_lambda.py --url https://abc.execute-api.eu-west-1.amazonaws.com/prod photos/test
 
-Takes photos, URLs, folders of labelled photos (<label>/*.jpg) and an index.csv (its test photos). A photo gets a table
-with bars; folders get the accuracy per label and the latency's quantiles, as seen from here. Without any photo it only
-asks whether the function is well. The exit status is not 0 where the function can't be reached, answers in another
-shape, refuses a photo, or is right less often than --min-accuracy. Needs the standard library only.
+Takes photos, URLs, folders of labelled photos (<label>/*.jpg), and an index.csv, of which it sends the test photos.
+A photo gets a table with bars; folders and an index get the accuracy per label and the latency as measured here.
+Without arguments the script asks for the function's health. It needs only the standard library. Exit status: 1 if an
+answer is malformed, a photo is refused or the accuracy is too low; 2 for wrong arguments; 3 if nothing answers.
 """
 import argparse
 import base64
-import csv
+import contextlib
+import http.client
 import json
 import math
 import os
@@ -22,155 +23,127 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
+from common import PHOTO_SUFFIXES, bar, fail
+from training.index import read_index
+
 CONTAINER = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
-BAR = 40  # characters for 100 %
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo", nargs="*", help="a photo, a URL, a folder <label>/*.jpg, or an index.csv")
-    parser.add_argument("--url", default=CONTAINER, help="the emulator's invoke address, or the API's [%(default)s]")
-    parser.add_argument("--api-key", default=os.environ.get("API_KEY"), help="sent as x-api-key [$API_KEY]")
-    parser.add_argument("--min-accuracy", type=float, default=0.0, help="fail if fewer are right, such as 0.9")
-    parser.add_argument("--timeout", type=float, default=30.0, help="seconds for one answer [%(default)s]")
-    return parser.parse_args()
-
-
-def fail(message: str) -> None:
-    sys.exit(f"test_lambda.py: error: {message}")
+UNREACHABLE = 3  # exit status
 
 
 class Function:
-    """The function behind an address; `invoke` talks to Lambda's emulator, `request` to an API."""
+    """The function at a URL: an API, or Lambda's emulator, which takes events instead of HTTP requests."""
 
     def __init__(self, url: str, api_key: str | None, timeout: float):
         self.url, self.timeout = url.rstrip("/").removesuffix("/predict"), timeout
         self.emulator = self.url.endswith("/invocations")
         self.headers = {"Content-Type": "application/json", **({"x-api-key": api_key} if api_key else {})}
         local = urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-        self._opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] if local else [])
+        self.opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] if local else [])
 
     def health(self) -> dict:
         if not self.emulator:
-            return self._send("/health", None)
-        answer = self._send("", {"httpMethod": "GET", "path": "/health"})
+            return self.send("/health", None)
+        answer = self.send("", {"httpMethod": "GET", "path": "/health"})
         if answer.get("statusCode") != 200:
-            fail(f"the function is not well: {json.dumps(answer)[:500]}")
+            fail(f"the function is not healthy: {json.dumps(answer)[:500]}")
         return json.loads(answer["body"])
 
-    def predict(self, question: dict) -> dict[str, float] | str:
-        """The scores by label for {"url": …} or {"image": …}, or the words by which the function refused it."""
-        answer = self._send("" if self.emulator else "/predict", question)
+    def predict(self, photo: str) -> dict[str, float] | str:
+        """The probability of each label for a file or a URL, or the message with which the function refused it."""
+        is_url = photo.lower().startswith(("http://", "https://"))
+        event = {"url": photo} if is_url else {"image": base64.b64encode(Path(photo).read_bytes()).decode()}
+        answer = self.send("" if self.emulator else "/predict", event)
         if list(answer) == ["error"] and isinstance(answer["error"], str):
             return answer["error"]
         if not answer or not all(type(score) in (int, float) and 0 <= score <= 1 for score in answer.values()):
             fail(f"the answer is not {{label: score, …}}: {json.dumps(answer)[:500]}")
         return answer
 
-    def _send(self, path: str, data: dict | None) -> dict:
-        body = None if data is None else json.dumps(data).encode()
+    def send(self, path: str, data: dict | None) -> dict:
+        """POST `data` as JSON, or GET if it is None. Returns the JSON object that comes back."""
         try:
-            request = urllib.request.Request(self.url + path, body, self.headers)
-            with self._opener.open(request, timeout=self.timeout) as response:
+            request = urllib.request.Request(self.url + path, data and json.dumps(data).encode(), self.headers)
+            with self.opener.open(request, timeout=self.timeout) as response:
                 text = response.read()
         except urllib.error.HTTPError as error:
             text = error.read()
-        except (OSError, ValueError) as error:
-            fail(f"{self.url} can't be reached ({getattr(error, 'reason', error)})"
-                 + ("; start it with `make docker-run`" if self.emulator else ""))
-        try:
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            print(f"test_lambda.py: error: {self.url} can't be reached ({getattr(error, 'reason', error)}). "
+                  "Is it running? `make docker-run` and `make serve` start it on this computer.", file=sys.stderr)
+            sys.exit(UNREACHABLE)
+        with contextlib.suppress(ValueError):
             answer = json.loads(text)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            fail(f"{self.url} does not answer with a JSON object but: {text[:200].decode(errors='replace')}")
-        return answer
+            if isinstance(answer, dict):
+                return answer
+        fail(f"{self.url} does not answer with a JSON object but with: {text[:200].decode(errors='replace')}")
 
 
-def read_index(path: Path) -> list[tuple[str, str]]:
-    with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    return [(str(path.parent / row["path"]), row["label"]) for row in rows]
-
-
-def labelled_photos(source: str) -> list[tuple[str, str]]:
-    """(photo, label) of all photos below a folder, or of the test photos of an index.csv."""
+def expand(source: str) -> list[tuple[str, str | None]]:
+    """(photo, label) for each photo in a folder and each test photo of an index.csv; a photo or URL has no label."""
     if source.endswith(".csv"):
-        photos = read_index(Path(source))
-    else:
+        photos = [(str(photo.path), photo.label) for photo in read_index(Path(source)) if photo.split == "test"]
+    elif Path(source).is_dir():
         photos = [(str(path), path.parent.name) for path in sorted(Path(source).rglob("*"))
-                  if path.suffix.lower() in SUFFIXES]
-    return photos or fail(f"{source} holds no photo ({', '.join(SUFFIXES)})")
+                  if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
+    else:
+        photos = [(source, None)]
+    return photos or fail(f"{source} holds no photo ({', '.join(PHOTO_SUFFIXES)})")
 
 
-def question(photo: str) -> dict:
-    if photo.lower().startswith(("http://", "https://")):
-        return {"url": photo}
-    try:
-        return {"image": base64.b64encode(Path(photo).read_bytes()).decode()}
-    except OSError as error:
-        fail(f"can't read {photo}: {error.strerror}")
-
-
-def bars(rows: list[tuple[str, float, str]]) -> str:
-    """A line per (name, share, note): the name, the share in percent, a bar."""
-    width = max(len(name) for name, _, _ in rows)
-    return "\n".join(f"  {name:{width}} {share:8.2%} {note}{'█' * round(share * BAR)}" for name, share, note in rows)
-
-
-def ask_one(function: Function, photo: str) -> bool:
-    start = time.perf_counter()
-    answer = function.predict(question(photo))
-    print(f"{photo}, answered in {1000 * (time.perf_counter() - start):.0f} ms")
-    print(f"  refused: {answer}" if isinstance(answer, str) else bars([(*item, "") for item in answer.items()]))
-    return not isinstance(answer, str)
-
-
-def ask_all(function: Function, photos: list[tuple[str, str]], min_accuracy: float) -> bool:
-    right, total, times, refused = Counter(), Counter(), [], 0
-    step = 1 if sys.stderr.isatty() else max(1, len(photos) // 10)
-    for number, (photo, label) in enumerate(photos, 1):
-        body = question(photo)
+def send_all(function: Function, photos: list[tuple[str, str | None]], min_accuracy: float) -> None:
+    """Send the photos and print the answers. Ends the script if one is refused or too few labels are right."""
+    total = Counter(label for _, label in photos if label)
+    right, refused, times = Counter(), 0, []
+    for photo, label in photos:
         start = time.perf_counter()
-        answer = function.predict(body)
+        answer = function.predict(photo)
         times.append(1000 * (time.perf_counter() - start))
-        total[label] += 1
         if isinstance(answer, str):
             refused += 1
             print(f"{photo} was refused: {answer}", file=sys.stderr)
+        elif not label:
+            print(f"{photo}, answered in {times[-1]:.0f} ms")
+            print_bars([(name, share, "") for name, share in answer.items()])
         elif label not in answer:
             fail(f"{photo} is labelled {label}, but the function knows {', '.join(sorted(answer))}")
         else:
             right[label] += max(answer, key=answer.get) == label
-        if number % step == 0:
-            print(f"\r{number} of {len(photos)} photos", end="" if step == 1 else "\n", file=sys.stderr)
-    accuracy = right.total() / len(photos)
-    rows = [(label, right[label] / total[label], f"{right[label]:4} of {total[label]:<4} ") for label in sorted(total)]
-    p50, p90, p99 = (sorted(times)[math.ceil(share * len(times)) - 1] for share in (0.5, 0.9, 0.99))
-    print("\n" + bars(rows))
-    print(f"accuracy {accuracy:.4f} ({right.total()} of {len(photos)} right, {refused} refused)")
-    print(f"latency  p50 {p50:.1f} ms, p90 {p90:.1f} ms, p99 {p99:.1f} ms")
-    if accuracy < min_accuracy:
-        print(f"test_lambda.py: error: the accuracy is under {min_accuracy}", file=sys.stderr)
-    return not refused and accuracy >= min_accuracy
+        if len(times) % 20 == 0:
+            print(f"{len(times)} of {len(photos)} photos", file=sys.stderr)
+    if total:
+        print_bars([(label, right[label] / count, f"{right[label]:4} of {count:<4} ")
+                    for label, count in sorted(total.items())])
+        accuracy = right.total() / total.total()
+        p50, p90, p99 = (sorted(times)[math.ceil(share * len(times)) - 1] for share in (0.5, 0.9, 0.99))
+        print(f"accuracy {accuracy:.4f} ({right.total()} of {total.total()} right, {refused} refused)")
+        print(f"latency  p50 {p50:.1f} ms, p90 {p90:.1f} ms, p99 {p99:.1f} ms")
+        if accuracy < min_accuracy:
+            fail(f"the accuracy is below {min_accuracy}")
+    if refused:
+        fail(f"{refused} of {len(photos)} photos were refused")
+
+
+def print_bars(rows: list[tuple[str, float, str]]) -> None:  # (name, share, note)
+    width = max(len(name) for name, _, _ in rows)
+    for name, share, note in rows:
+        print(f"  {name:{width}} {share:8.2%} {note}{bar(share, 40)}")
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="*", help="a photo, a URL, a folder <label>/*.jpg, or an index.csv")
+    parser.add_argument("--url", default=CONTAINER, help="address of the emulator or of the API [%(default)s]")
+    parser.add_argument("--api-key", default=os.environ.get("API_KEY"), help="sent as x-api-key [$API_KEY]")
+    parser.add_argument("--min-accuracy", type=float, default=0.0, help="fail below this accuracy, such as 0.9")
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for one answer [%(default)s]")
+    args = parser.parse_args()
     function = Function(args.url, args.api_key, args.timeout)
-    good = True
-    labelled = []
-    for photo in args.photo:
-        if Path(photo).is_dir() or photo.endswith(".csv"):
-            labelled += labelled_photos(photo)
-        else:
-            good &= ask_one(function, photo)
-    if labelled:
-        good &= ask_all(function, labelled, args.min_accuracy)
     if not args.photo:
         print(json.dumps(function.health(), indent=2))
-    sys.exit(0 if good else 1)
+    try:
+        send_all(function, [photo for source in args.photo for photo in expand(source)], args.min_accuracy)
+    except OSError as error:
+        fail(f"can't read {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":
