@@ -3,7 +3,7 @@
 POST /predict answers about {"url": …}, {"image": <base64>}, the bytes of a photo or the files of a form; GET /health
 tells about the model, GET / is a page to try it. An event that is itself {"url": …} gets the plain mapping.
 
-Environment: MODEL_PATH (model.tflite beside this file), CORS_ORIGIN (*), S3_BUCKETS (none).
+Environment: MODEL_PATH (model.tflite beside this file), CORS_ORIGIN (*), S3_BUCKETS (none), API_KEYS (none needed).
 """
 import functools
 import json
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import PIL
 
+import api_keys
 from classifier import MODEL, Answer, classify
 from model import Interpreter
 from request import Request, RequestError, Source, is_proxy, parse, request_id, sources, sources_in
@@ -106,6 +107,11 @@ def health(request: Request, record: dict) -> Response:
 
 def predict(request: Request, record: dict) -> Response:
     """Labels and probabilities; with ?top=N the N highest only."""
+    key = request.headers.get("x-api-key", "")
+    record["key"] = api_keys.holder(key)
+    if not record["key"]:
+        wrong = "this API key is not valid" if key else "an API key is needed"
+        return Response(401, {"error": f"{wrong}; send yours in the header x-api-key"}, {"WWW-Authenticate": "ApiKey"})
     top = request.query.get("top")
     if top is not None and not (top.isascii() and top.isdecimal() and len(top) < 10 and int(top)):
         raise RequestError(400, "top must be a whole number from 1, such as ?top=3")

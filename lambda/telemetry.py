@@ -27,7 +27,7 @@ def write(record: dict) -> None:
     """Print the record of a request; on Lambda with the metrics in it: those of UNITS, and the answers' confidence."""
     if FUNCTION:
         status = record["status"]
-        record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status >= 500))
+        record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status == 500))  # not 502 and 504, which a dead URL causes
         metrics = [_metrics([["function"]], {name: unit for name, unit in UNITS.items() if name in record})]
         if "confidence" in record:  # also by label: the number of its samples is that of the answers with the label
             metrics.append(_metrics([["function"], ["function", "label"]] if "label" in record else [["function"]],

@@ -165,6 +165,48 @@ def test_an_address_is_asked_for_and_its_refusal_told_in_words(visit):
     expect(card(page).locator("button")).to_be_hidden()  # it would be the same again
 
 
+def need_key(page, key: str) -> None:
+    def check(route):
+        if route.request.headers.get("x-api-key") == key:
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"error": "an API key is needed"})
+    page.route("**/predict*", check)
+
+
+def test_the_key_of_a_server_that_needs_one_is_asked_for_once_a_session(visit):
+    page, questions, answers = visit(), [], ["wrong", "right"]
+
+    def answer(dialog):
+        questions.append(dialog.message)
+        dialog.accept(answers.pop(0))
+    page.on("dialog", answer)
+    need_key(page, "right")
+    choose(page, photo("red"), photo("blue"), photo("red"))
+    expect(page.locator("h2")).to_have_text(["red", "blue", "red"])
+    assert questions == ["an API key is needed"] * 2
+    page.reload()
+    choose(page, photo("blue"))
+    expect(heading(page)).to_have_text("blue")
+    assert len(questions) == 2
+
+
+def test_a_user_without_a_key_is_asked_once_for_all_photos_and_may_try_again(visit):
+    page, questions = visit(), []
+
+    def answer(dialog):
+        questions.append(dialog.message)
+        dialog.dismiss() if len(questions) == 1 else dialog.accept("right")
+    page.on("dialog", answer)
+    need_key(page, "right")
+    choose(page, photo("red"), photo("blue"), photo("red"))
+    expect(page.locator("h2")).to_have_text(["No answer"] * 3)
+    assert len(questions) == 1
+    expect(card(page).locator(".note")).to_have_text("an API key is needed")
+    card(page).locator("button").click()
+    expect(heading(page)).to_have_text("red")
+
+
 def test_an_address_that_is_answered(visit):
     page = visit()
     refuse(page, 200, '{"10": 0.2, "shirt": 0.8}')

@@ -1,0 +1,41 @@
+"""Adds an API key to the stack's parameter ApiKeys, or withdraws one; run by deploy.sh.
+
+    python3 scripts/aws/api_keys.py "ann:<SHA-256>" --add bob      prints the parameter's new value and bob's key
+    python3 scripts/aws/api_keys.py "ann:<SHA-256>" --withdraw ann
+
+Only digests are kept: a key that is lost is replaced by adding its name again. Keys are 192 random bits, so a fast
+hash without a salt is enough.
+"""
+import argparse
+import hashlib
+import re
+import secrets
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("keys", help="name:SHA-256,... as the parameter is now")
+    parser.add_argument("--add", default="", metavar="NAME")
+    parser.add_argument("--withdraw", default="", metavar="NAME")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    keys = dict(entry.split(":") for entry in args.keys.split(",") if entry)
+    key = ""
+    if args.withdraw and args.withdraw not in keys:
+        raise SystemExit(f"error: there is no key {args.withdraw}; there is {', '.join(keys) or 'none'}")
+    keys.pop(args.withdraw, None)
+    if args.add:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", args.add):
+            raise SystemExit(f"error: KEY={args.add}: a key's name has letters, digits, _ and -")
+        key = secrets.token_urlsafe(24)
+        keys[args.add] = hashlib.sha256(key.encode()).hexdigest()
+    if args.withdraw and not keys:
+        raise SystemExit(f"error: {args.withdraw} is the last key; to let everybody in: PARAMETERS=ApiKeys=")
+    print(",".join(f"{name}:{digest}" for name, digest in keys.items()), key)
+
+
+if __name__ == "__main__":
+    main()
