@@ -1,0 +1,104 @@
+"""The figures of the report: everything that metrics.json holds.
+
+Throughout, `probabilities` is float32 [photos, labels] and `targets` is int [photos], the indices of the true labels.
+"""
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from common import cpu_name
+from serving import Model, preprocess
+from training import metrics
+from training.index import SPLITS, Photo, data_digest
+
+WARM_UP_RUNS, LATENCY_RUNS = 5, 50
+
+
+def measure(model_path: Path, index: Path, model: Model, photos: list[Photo], probabilities: np.ndarray) -> dict:
+    """The content of metrics.json. `confident`, `per_label`, `confusion_matrix` and `calibration` describe test."""
+    targets = np.array([model.labels.index(photo.label) for photo in photos])
+    rows = {split: np.array([photo.split == split for photo in photos]) for split in SPLITS}
+    splits = {split: summarize(probabilities[mask], targets[mask]) for split, mask in rows.items() if mask.any()}
+    test = probabilities[rows["test"]], targets[rows["test"]]
+    record = {key: value for key, value in model.record.items() if key not in ("labels", "history", "suspects")}
+    digest = data_digest(photos)
+    return {
+        "model": str(model_path), "file_bytes": model_path.stat().st_size, "input_size": model.size,
+        "index": str(index), "data_digest": digest,
+        "same_data": digest == record["data_digest"] if "data_digest" in record else None,
+        "splits": splits,
+        "gap": {split: splits[split]["accuracy"] - splits["test"]["accuracy"] for split in splits if split != "test"},
+        "confident": confident(*test, record.get("confidence_threshold")),
+        "per_label": per_label(model.labels, *test),
+        "confusion_matrix": confusion_matrix(test[1], test[0].argmax(1), labels=range(len(model.labels))).tolist(),
+        "calibration": calibration(*test),
+        "latency": latency(model_path, next(photo for photo in photos if photo.split == "test")),
+        "record": record}
+
+
+def summarize(probabilities: np.ndarray, targets: np.ndarray) -> dict:
+    """The figures of one split. The interval of the accuracy is Wilson's 95 % score interval."""
+    correct = int((probabilities.argmax(1) == targets).sum())
+    interval = binomtest(correct, len(targets)).proportion_ci(method="wilson")
+    return {"photos": len(targets), "correct": correct, "accuracy": correct / len(targets),
+            "accuracy_interval": [float(interval.low), float(interval.high)],
+            "macro_f1": metrics.macro_f1(probabilities, targets),
+            "loss": metrics.log_loss(probabilities, targets),
+            "ece": ece(probabilities, targets)}
+
+
+def confident(probabilities: np.ndarray, targets: np.ndarray, threshold: float | None) -> dict | None:
+    """The share of photos that reach the model's confidence threshold, and the accuracy on those."""
+    if threshold is None:
+        return None
+    above = probabilities.max(1) >= threshold
+    correct = (probabilities.argmax(1) == targets)[above]
+    return {"threshold": threshold, "share": float(above.mean()),
+            "accuracy": float(correct.mean()) if above.any() else None}
+
+
+def per_label(labels: list[str], probabilities: np.ndarray, targets: np.ndarray) -> dict[str, dict]:
+    """Precision, recall, F1 and number of photos of each label; None where a ratio has no denominator."""
+    *ratios, support = precision_recall_fscore_support(targets, probabilities.argmax(1), labels=range(len(labels)),
+                                                       zero_division=np.nan)
+    ratios = np.where(np.isnan(ratios), None, ratios).tolist()  # JSON has no NaN
+    return {label: {"precision": precision, "recall": recall, "f1": f1, "support": photos}
+            for label, precision, recall, f1, photos in zip(labels, *ratios, support.tolist())}
+
+
+def calibration(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> list[dict]:
+    """For each bin of confidence (the top probability): its photos, their mean confidence and their accuracy.
+
+    Bins have equal width and include their upper edge; the means of an empty bin are None.
+    """
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == targets
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int), 1, bins)
+    masks = [bin_of == number for number in range(1, bins + 1)]
+    return [{"count": int(mask.sum()),
+             "confidence": float(confidence[mask].mean(dtype=float)) if mask.any() else None,
+             "accuracy": float(correct[mask].mean()) if mask.any() else None} for mask in masks]
+
+
+def ece(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: the mean gap between confidence and accuracy, bins weighted by their photos.
+
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+    """
+    return sum(row["count"] * abs(row["accuracy"] - row["confidence"])
+               for row in calibration(probabilities, targets, bins) if row["count"]) / len(targets)
+
+
+def latency(model_path: Path, photo: Photo) -> dict:
+    """Median milliseconds for one photo on one thread: decoding and resizing the file, then running the network."""
+    model, times = Model(model_path, threads=1), []
+    for _ in range(WARM_UP_RUNS + LATENCY_RUNS):
+        start = time.perf_counter()
+        image = preprocess(photo.path, model.size)
+        decoded = time.perf_counter()
+        model.predict(image)
+        times.append((1000 * (decoded - start), 1000 * (time.perf_counter() - decoded)))
+    decode, network = np.median(times[WARM_UP_RUNS:], axis=0)
+    return {"decode_ms": float(decode), "network_ms": float(network), "threads": 1, "cpu": cpu_name()}
