@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench_goals import LARGE, SMALL, goals
 from bench_turns import Contender
-from common import ROOT, atomic, fail
+from common import ROOT, atomic, cpu_name, fail
 
 RELEASED = [ROOT / "artifacts" / "release" / name for name in ("model.tflite", "model-small.tflite")]
 SIZES = (SMALL, "866 × 1155", "1500 × 2000", LARGE)
@@ -74,7 +74,6 @@ def contenders(models: list[Path], networks: Path) -> tuple[list, list]:
 
 def machine(cores: int) -> dict:
     """What the figures depend on."""
-    from evaluate import cpu_name
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
