@@ -51,7 +51,7 @@ REPORT := artifacts/report/report.html
 TRAIN := .venv/train/bin/python
 SERVE := .venv/$(RUNTIME)/bin/python
 # The older interpreter is tested and measured where it has a wheel for PYTHON.
-TEST_TFLITE_RUNTIME := $(if $(filter test bench artifacts/bench/bench.html,$(MAKECMDGOALS)),$(if $(filter 3.10 3.11,$(shell \
+TEST_TFLITE_RUNTIME := $(if $(filter test bench artifacts/bench/bench.md,$(MAKECMDGOALS)),$(if $(filter 3.10 3.11,$(shell \
   $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')),.venv/tflite-runtime/.installed))
 
 # $(call track,FILE,VALUE): a rule for FILE, which holds VALUE and is stale when VALUE has changed. The comparison is
@@ -78,8 +78,8 @@ convert: artifacts/model.tflite
 model.tflite: artifacts/model.tflite
 ## artifacts/report/report.html: accuracy, confusion, calibration, mistakes of MODEL
 report: $(REPORT)
-## artifacts/bench/bench.html: the released models beside the reference and other engines, measured
-bench: artifacts/bench/bench.html
+## artifacts/bench/bench.md: the released models beside the reference and other engines, measured
+bench: artifacts/bench/bench.md
 ## label IMAGE with MODEL, which is taken as it is: make predict IMAGE=shirt.jpg
 predict: scripts/predict.py | .venv/$(RUNTIME)/.installed
 	@$(SERVE) $< --model $(MODEL) $(if $(IMAGE),,$(error IMAGE is empty: make predict IMAGE=shirt.jpg))$(IMAGE)
@@ -211,10 +211,11 @@ $(REPORT): scripts/evaluate.py $(wildcard scripts/report/*) $(SHARED_CODE) \
 	$(TRAIN) $< --index $(INDEX) --model $(MODEL) --output $@
 $(eval $(call track,artifacts/.report,$(MODEL) $(INDEX)))
 
-# The benchmark; its networks are kept in artifacts/bench/networks. To measure again: rm artifacts/bench/bench.html
-artifacts/bench/bench.html: scripts/bench/bench.py $(wildcard scripts/bench/*.py) $(wildcard lambda/*.py artifacts/release/*.tflite) \
+# The benchmark; its networks are kept in artifacts/bench/networks. To measure again: rm artifacts/bench/bench.md
+artifacts/bench/bench.md: $(wildcard scripts/bench/*.py lambda/*.py artifacts/release/*.tflite) scripts/common.py \
+		scripts/training/tflite.py tests/photos/pants/jeans.jpg \
 		| .venv/bench/.installed .venv/ai-edge-litert/.installed $(TEST_TFLITE_RUNTIME)
-	.venv/bench/bin/python $< --output $@
+	PYTHONPATH=scripts .venv/bench/bin/python -m bench --output $@
 
 # The container. Wheels for the image's Python, C library and processor are downloaded here, so that the image is built
 # without a network. The folder's requirements.txt, written last, is what the image installs.

@@ -1,111 +1,104 @@
-"""One contender of `make bench` in a process of its own, so that its start, its imports and its memory are its own.
+"""One turn of a contender of `make bench`, in a process of its own: its start, its times and its memory.
 
-    python scripts/bench_worker.py '{"engine": "litert", "model": "model.tflite", "threads": 1, "photo": "photo.jpg"}'
+    PYTHONPATH=lambda python scripts/bench/worker.py '{"function": "handler", "network": "large", "engine": "litert",
+        "model": "artifacts/release/model.tflite", "photos": {"small": "tests/photos/pants/jeans.jpg"}}'
 
-answers about the photo, prints a line of JSON about its start, and another for each line of JSON on standard input,
-which names one of the COMMANDS. It runs in any environment that holds the engine, NumPy and Pillow.
+classifies the first photo and prints a line of JSON, from which the caller takes the time of a cold start. Then it
+measures requests with each photo and prints a second line. Times are in milliseconds, memory is in megabytes.
+It runs in any environment with the engine, NumPy and Pillow; lambda/ is on the path, as in the Lambda image.
 """
 import base64
+import io
 import json
 import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from bench_engines import FUNCTIONS
+import numpy as np
+from PIL import Image
+
+from engines import ENGINES
+from preprocess import preprocess
+
+TURN = 150  # milliseconds that each part of a request is repeated for, at least three times
 
 
-def milliseconds(function, *arguments) -> float:
-    started = time.perf_counter()
-    function(*arguments)
-    return (time.perf_counter() - started) * 1e3
+def handler(spec: dict) -> dict[str, Callable]:
+    """Our Lambda function, called with an event of API Gateway. 1,769 MB is one CPU on Lambda."""
+    os.environ.update(MODEL_PATH=spec["model"], AWS_LAMBDA_FUNCTION_MEMORY_SIZE="1769")
+    from classifier import MODEL
+    from lambda_function import lambda_handler
+
+    def event(content: bytes) -> dict:
+        return {"httpMethod": "POST", "path": "/predict", "headers": {"content-type": "image/jpeg"},
+                "body": base64.b64encode(content).decode(), "isBase64Encoded": True}
+
+    def request(event: dict) -> str:
+        response = lambda_handler(event)
+        if response["statusCode"] != 200:
+            raise RuntimeError(response["body"])
+        return response["body"]
+
+    return {"event": event, "request": request, "network": MODEL.predict,
+            "decode": lambda content: preprocess(content, MODEL.size)}
 
 
-def memory(key: str) -> float:
-    """Megabytes of this process: VmRSS now, VmHWM at most so far, as Linux counts; elsewhere always the latter."""
+def plain(spec: dict) -> dict[str, Callable]:
+    """An engine with nothing but the preprocessing of its network."""
+    size, network = ENGINES[spec["engine"]].load(spec["model"])
+    pixels = reference_pixels if spec["network"] == "reference" else preprocess
+
+    def decode(content: bytes) -> np.ndarray:
+        return pixels(content, size)[np.newaxis]
+
+    def request(content: bytes) -> str:
+        return json.dumps(dict(enumerate(network(decode(content)).tolist())))
+
+    return {"event": bytes, "request": request, "network": network, "decode": decode}
+
+
+def reference_pixels(content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """The reference's preprocessing. It names no filter for the resizing, so this is Pillow's default."""
+    image = Image.open(io.BytesIO(content)).convert("RGB").resize(size[::-1])
+    return np.array(image, dtype="float32") / 255
+
+
+def milliseconds(call: Callable, argument) -> float:
+    """The median over the runs of TURN."""
+    call(argument)  # not counted: it fills the caches
+    times = []
+    while len(times) < 3 or sum(times) < TURN:
+        started = time.perf_counter()
+        call(argument)
+        times.append((time.perf_counter() - started) * 1e3)
+    return float(np.median(times))
+
+
+def peak_memory() -> float:
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1024 / 1e6
-
-
-def installed(names: list[str]) -> dict:
-    """Megabytes of installed packages, with all that they depend on and that is installed."""
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    from pip._vendor.packaging.requirements import Requirement
-    found, wanted = {}, list(names)
-    while wanted:
-        try:
-            package = distribution(wanted.pop())
-        except PackageNotFoundError:  # not needed to run it, so left out
-            continue
-        if package.name not in found:
-            found[package.name] = sum(file.locate().stat().st_size for file in package.files or ()
-                                      if file.locate().is_file() and "__pycache__" not in file.parts)
-            needs = map(Requirement, package.requires or ())
-            wanted += [need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})]
-    return {"megabytes": sum(found.values()) / 1e6, "packages": sorted(found)}
+    status = Path("/proc/self/status").read_text()  # on Linux, ru_maxrss may be the parent's
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def main() -> None:
     spec = json.loads(sys.argv[1])
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what engines and handlers print goes to stderr
-    if spec.get("cpu") and hasattr(os, "sched_setaffinity"):
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what engines and the handler print goes to stderr
+    if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    photo = Path(spec["photo"]).read_bytes()
-    started = time.perf_counter()
-    function = FUNCTIONS[spec.get("function", "plain")](spec)
-    loaded = time.perf_counter()
-    answer = json.loads(function.request(function.event(photo)))
-
-    def network(runs: int) -> list[float]:
-        pixels = function.prepare(photo)
-        function.predict(pixels)  # what others did meanwhile has cooled the caches down
-        return [milliseconds(function.predict, pixels) for _ in range(runs)]
-
-    def busy(seconds: float) -> float:
-        """Photos per second."""
-        pixels, count, begun = function.prepare(photo), 0, time.perf_counter()
-        while time.perf_counter() < begun + seconds:
-            function.predict(pixels)
-            count += 1
-        return count / (time.perf_counter() - begun)
-
-    def ask(path: str, runs: int) -> list[float]:
-        event = function.event(Path(path).read_bytes())
-        function.request(event)
-        return [milliseconds(function.request, event) for _ in range(runs)]
-
-    def decode(path: str, runs: int) -> list[float]:
-        content = Path(path).read_bytes()
-        return [milliseconds(function.prepare, content) for _ in range(runs)]
-
-    def ask_list(path: str, length: int) -> float:
-        import lambda_function
-        event = {"images": [base64.b64encode(Path(path).read_bytes()).decode()] * length}
-        lambda_function.lambda_handler(event)
-        return milliseconds(lambda_function.lambda_handler, event)
-
-    def many(count: int) -> float:
-        """Megabytes held after so many requests more."""
-        event = function.event(photo)
-        for _ in range(count):
-            function.request(event)
-        return memory("VmRSS")
-
-    commands = {"network": network, "busy": busy, "ask": ask, "decode": decode, "ask_list": ask_list, "many": many,
-                "peak_mb": lambda: memory("VmHWM"), "installed": installed}
-    reply = {"version": function.version, "load_ms": (loaded - started) * 1e3, "answer": list(answer.values())}
-    while True:
-        print(json.dumps(reply), file=replies, flush=True)
-        line = sys.stdin.readline()
-        if not line:
-            return
-        command = json.loads(line)
-        reply = commands[command.pop("do")](**command)
+    contents = {name: Path(photo).read_bytes() for name, photo in spec["photos"].items()}
+    function = {"handler": handler, "plain": plain}[spec["function"]](spec)
+    answer = json.loads(function["request"](function["event"](next(iter(contents.values())))))
+    print(json.dumps({"probability": max(answer.values()), "start_memory": peak_memory()}), file=output, flush=True)
+    times = {}
+    for name, content in contents.items():
+        inputs = {"decode": content, "network": function["decode"](content), "request": function["event"](content)}
+        times |= {f"{name}_{part}": milliseconds(function[part], argument) for part, argument in inputs.items()}
+    print(json.dumps(times | {"memory": peak_memory()}), file=output, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,28 @@
 import os
 
 
+def frozen_graph(model):
+    """The inference graph of a Keras model for one image, its variables replaced by constants.
+
+    The converter would freeze the graph itself, but leaves some networks with variables that read as NaN.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    pixels = tf.TensorSpec((1, *model.input_shape[1:]), model.inputs[0].dtype)
+    graph = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(pixels)
+    return convert_variables_to_constants_v2(graph)
+
+
 def to_tflite(model, quantize: str, calibration=()) -> bytes:
     """The network as a flatbuffer; `calibration`, uint8 [N, H, W, 3], gives the ranges of int8 activations."""
     import keras
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     if quantize != "int8":  # floating-point networks get their uint8 input as a cast in front
         pixels = keras.Input(model.input_shape[1:], dtype="uint8")
         model = keras.Model(pixels, model(keras.ops.cast(pixels, "float32")))
-    network = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(
-        tf.TensorSpec((1, *model.input_shape[1:]), model.inputs[0].dtype))
-    # Frozen by hand: left to the converter, some networks keep variables, which read as NaN.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(network)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
     if quantize == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in calibration)
