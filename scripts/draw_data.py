@@ -1,120 +1,109 @@
-"""Draw garments: ten labels to try the whole chain on where no photos can be had. Nothing is downloaded.
+"""Draw garments with ten labels, to run the whole pipeline without downloading photos.
 
     python scripts/draw_data.py --output data/drawn/index.csv
 
-writes 920 JPEGs beside index.csv and prints the table of labels and splits. Colour, pattern, cut, pose, background,
-light and noise vary; the same seed draws the same bytes. Each picture belongs to one of sixteen "people", who have
-their own floor and their own taste; as in the clothes photos, those of the test split own no training picture.
+writes 920 JPEGs beside index.csv and prints the table of labels and splits. Colour, pattern, shape, pose, background,
+light and noise vary; the same seed draws the same bytes. Each picture belongs to one of sixteen "people", who have a
+floor and favourite colours. As in the clothes photos, the people of the test split own no training picture.
 """
 import argparse
+import cmath
 import colorsys
-import hashlib
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw
 
-from drawing.cloth import CANVAS, Colour, Garment, fabric, shade
+from common import fail
 from drawing.garments import GARMENTS
-from training.index import Photo, atomic_photos, data_digest, print_table, write_index
+from training.index import data_digest, locked, print_table, write_photos
 
 PEOPLE = {"train": range(12), "validation": range(12), "test": range(12, 16)}
+CANVAS = 400  # pixels on which a garment is drawn, before it is posed
+
+Colour = tuple[int, int, int]
 
 
-def soft_noise(rng: Random, cells: int, size: tuple[int, int], low: int, high: int) -> Image.Image:
-    """Smooth random values from low to high: folds, light."""
-    noise = Image.frombytes("L", (cells, cells), rng.randbytes(cells * cells)).resize(size, Image.Resampling.BICUBIC)
-    return noise.point([low + (high - low) * value // 255 for value in range(256)])
+def colour(rng: Random, hue: float) -> Colour:
+    saturation, value = rng.choice([0.05, 0.4, 0.7, 0.9]), rng.uniform(0.2, 1)
+    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue + rng.gauss(0, 0.04), saturation, value))
 
 
-def colour(rng: Random, hue: float, brightest: float = 1.0) -> Colour:
-    """A colour near a hue, now and then white, grey or black."""
-    saturation = rng.choice([0.05, 0.3, 0.5, 0.7, 0.85])
-    value = rng.uniform(0.15, brightest)
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb((hue + rng.gauss(0, 0.04)) % 1, saturation, value))
+def darker(colour: Colour) -> Colour:
+    return tuple(channel * 6 // 10 for channel in colour)
 
 
-def background(owner: Random, rng: Random, size: tuple[int, int]) -> tuple[Image.Image, Colour]:
-    """The floor or wall of its owner, with other things lying about at times; and its main colour."""
-    width, height = size
-    kind = owner.choice(["plain", "gradient", "planks", "carpet", "tiles"])
-    hue, saturation, value = owner.random(), owner.uniform(0.05, 0.45), owner.uniform(0.35, 0.95)
-    if kind == "planks":
-        hue, saturation = owner.uniform(0.05, 0.11), owner.uniform(0.3, 0.6)
-    base = tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
-    image = Image.new("RGB", size, base)
+def pattern(rng: Random, size: tuple[int, int], first: Colour, second: Colour) -> Image.Image:
+    """Plain, striped or checked cloth or floor."""
+    image = Image.new("RGB", size, first)
     pen = ImageDraw.Draw(image)
-    step = owner.randint(30, 70)
-    shift = rng.randrange(step)
-    if kind == "gradient":
-        image.paste(shade(base, 0.55), mask=Image.linear_gradient("L").resize(size))
-    elif kind == "planks":
-        for x in range(-shift, width, step):
-            plank = shade(base, rng.uniform(0.8, 1.15))
-            pen.rectangle((x, 0, x + step, height), plank, shade(base, 0.5))
-            for _ in range(4):  # the grain
-                at = x + rng.uniform(3, step - 3)
-                pen.line((at, 0, at + rng.uniform(-6, 6), height), shade(plank, rng.uniform(0.75, 0.95)))
-    elif kind == "tiles":
-        for x in range(-shift, width, step):
-            for y in range(-shift, height, step):
-                pen.rectangle((x, y, x + step, y + step), shade(base, rng.uniform(0.92, 1.05)), shade(base, 0.7))
-    elif kind == "carpet":
-        image = ImageChops.multiply(image, soft_noise(rng, 90, size, 120, 255).convert("RGB"))
-        pen = ImageDraw.Draw(image)
-    for _ in range(rng.choice([0, 0, 0, 1, 3, 5])):  # clutter, towards the edges
-        x, y = rng.choice([rng.uniform(-0.1, 0.15), rng.uniform(0.85, 1.1)]) * width, rng.random() * height
-        across, down = rng.uniform(8, 45), rng.uniform(8, 45)
-        thing = shade(colour(rng, rng.random()), 0.9)
-        rng.choice([pen.rectangle, pen.ellipse])((x - across, y - down, x + across, y + down), thing, shade(thing, 0.6))
-    return image, base
+    kind, step = rng.choice(["plain", "plain", "across", "along", "checks"]), rng.randint(20, 60)
+    for start in range(0, max(size), step):
+        if kind in ("across", "checks"):
+            pen.rectangle((0, start, size[0], start + step // 3), second)
+        if kind in ("along", "checks"):
+            pen.rectangle((start, 0, start + step // 3, size[1]), second)
+    return image
+
+
+def garment(label: str, rng: Random, main: Colour, second: Colour) -> Image.Image:
+    """A garment of two colours on a transparent canvas."""
+    image = Image.new("RGBA", (CANVAS, CANVAS))
+    cloth = pattern(rng, image.size, main, second)
+    materials = {"cloth": cloth, "trimming": second, "dark": darker(main), "white": (240, 240, 235)}
+    width, height = rng.uniform(0.85, 1.1), rng.uniform(0.85, 1.05)
+    for material, outlines in GARMENTS[label]:
+        for outline in outlines:
+            points = [((1 + width * x + rng.gauss(0, 0.012)) * CANVAS / 2,
+                       (1 + height * y + rng.gauss(0, 0.012)) * CANVAS / 2) for x, y in outline]
+            mask = Image.new("L", image.size)
+            ImageDraw.Draw(mask).polygon(points, 255)
+            image.paste(materials[material], mask=mask)
+            ImageDraw.Draw(image).line(points + points[:1], darker(main), 3)
+    return image
+
+
+def pose(image: Image.Image, rng: Random, size: tuple[int, int]) -> Image.Image:
+    """Rotate, scale and shift a garment, and move each corner a little for perspective."""
+    centre = complex(rng.gauss(CANVAS / 2, 20), rng.gauss(CANVAS / 2, 20))
+    turn = cmath.rect(CANVAS / min(size) * rng.uniform(0.9, 1.2), rng.gauss(0, 0.15))
+    quad = []  # where the corners of the picture lie on the canvas, counter-clockwise from the top left
+    for x, y in ((-1, -1), (-1, 1), (1, 1), (1, -1)):
+        corner = centre + turn * complex(x * size[0], y * size[1]) / 2
+        quad += [corner.real + rng.uniform(-22, 22), corner.imag + rng.uniform(-22, 22)]
+    return image.transform(size, Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
 
 
 def picture(label: str, owner: Random, rng: Random) -> Image.Image:
-    """One photo-like picture of a garment of that label on its owner's floor."""
-    size = width, height = (240, 320) if rng.random() < 0.85 else (320, 240)
-    taste = [owner.random() for _ in range(4)]
-    scene, base = background(owner, rng, size)
-    main = base
-    while sum(abs(a - b) for a, b in zip(main, base)) < 110:  # to be seen on the floor
-        main = colour(rng, rng.choice(taste))
-    second = colour(rng, rng.choice(taste))
-    garment = Garment(rng, fabric(rng, main, second), main, second)
-    GARMENTS[label](garment, rng)
+    """A photo-like picture of a garment on its owner's floor."""
+    size = (240, 320) if rng.random() < 0.85 else (320, 240)
+    hues = [owner.random() for _ in range(4)]
+    main = floor = colour(owner, owner.random())
+    scene = pattern(owner, size, floor, darker(floor))
+    while sum(abs(a - b) for a, b in zip(main, floor)) < 110:  # the garment must stand out from the floor
+        main = colour(rng, rng.choice(hues))
+    posed = pose(garment(label, rng, main, colour(rng, rng.choice(hues))), rng, size)
+    scene.paste(posed, mask=posed)
+    light = Image.frombytes("RGB", (3, 3), bytes(rng.choices(range(170, 256), k=27)))
+    scene = ImageChops.multiply(scene, light.resize(size, Image.Resampling.BICUBIC))
+    noise = Image.frombytes("RGB", size, rng.randbytes(3 * size[0] * size[1]))
+    return Image.blend(scene, noise, rng.uniform(0.02, 0.1))
 
-    cloth = garment.image
-    folds = soft_noise(rng, rng.randint(5, 12), cloth.size, rng.randint(170, 220), 255)
-    cloth = Image.merge("RGBA", [*(ImageChops.multiply(band, folds) for band in cloth.split()[:3]), cloth.split()[3]])
-    # The pose: rotated, scaled, shifted; each corner moved by itself is perspective. QUAD wants, for each corner of the
-    # picture, its place on the canvas: the way back from picture to garment.
-    angle, scale = math.radians(rng.gauss(0, 9)), min(width, height * 0.85) / CANVAS * rng.uniform(0.82, 1.15)
-    right, down = rng.uniform(-0.07, 0.07) * width, rng.uniform(-0.06, 0.06) * height
-    corners = []
-    for x, y in ((0, 0), (0, height), (width, height), (width, 0)):
-        x, y = (x - width / 2 - right) / scale, (y - height / 2 - down) / scale
-        corners += [CANVAS / 2 + x * math.cos(angle) + y * math.sin(angle) + rng.uniform(-22, 22),
-                    CANVAS / 2 - x * math.sin(angle) + y * math.cos(angle) + rng.uniform(-22, 22)]
-    cloth = cloth.transform(size, Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
 
-    shadow = ImageChops.offset(cloth.getchannel("A"), rng.randint(-5, 5), rng.randint(1, 6))
-    shadow = shadow.filter(ImageFilter.BoxBlur(rng.uniform(2, 6))).point([value // 2 for value in range(256)])
-    scene.paste((15, 12, 10), mask=shadow)
-    scene.paste(cloth, mask=cloth)
-
-    # The light: uneven, of some colour and strength; then a camera that may be a little out of focus, and its noise.
-    light = soft_noise(rng, 3, size, rng.randint(150, 230), 255)
-    scene = ImageChops.multiply(scene, light.convert("RGB"))
-    warmth, strength = rng.uniform(-0.1, 0.1), rng.uniform(0.85, 1.5)
-    scene = scene.point([min(255, round(value * strength * (1 + tint))) for tint in (warmth, 0, -warmth)
-                         for value in range(256)])
-    if rng.random() < 0.3:
-        scene = scene.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 1.0)))
-    grain = rng.randint(4, 28)
-    noise = Image.frombytes("RGB", size, rng.randbytes(3 * width * height))
-    noise = noise.point([128 + (value - 128) * grain // 256 for value in range(256)] * 3)
-    return ImageChops.add(scene, noise, 1, -128)
+def pictures(seed: int, per_label: int) -> Iterator[tuple[Path, bytes]]:
+    """All pictures, as (split/label/name.jpg, bytes)."""
+    from tqdm import tqdm
+    counts = {"train": per_label, "validation": math.ceil(per_label / 5), "test": math.ceil(per_label / 3)}
+    jobs = [(split, label, i) for split, count in counts.items() for label in GARMENTS for i in range(count)]
+    for split, label, i in tqdm(jobs, "drawing", disable=None):
+        rng = Random(f"{seed}/{split}/{label}/{i}")
+        owner = Random(f"{seed}/{rng.choice(PEOPLE[split])}")
+        file = io.BytesIO()
+        picture(label, owner, rng).save(file, "JPEG", quality=85)
+        yield Path(split, label, f"{i:04}.jpg"), file.getvalue()
 
 
 def main() -> None:
@@ -126,21 +115,11 @@ def main() -> None:
     args = parser.parse_args()
     if args.per_label < 1:
         parser.error("--per-label must be at least 1")
-    from tqdm import tqdm
-    counts = {"train": args.per_label, "validation": -(-args.per_label // 5), "test": -(-args.per_label // 3)}
-    jobs = [(split, label, i) for split, count in counts.items() for label in GARMENTS for i in range(count)]
-    photos = []
-    with atomic_photos(args.output) as new:
-        for split, label, i in tqdm(jobs, "drawing", disable=None):
-            rng = Random(f"{args.seed}/{split}/{label}/{i}")
-            owner = Random(f"{args.seed}/{rng.choice(PEOPLE[split])}")
-            file = io.BytesIO()
-            picture(label, owner, rng).save(file, "JPEG", quality=85)
-            path = Path(split, label, f"{i:04}.jpg")
-            (new / path).parent.mkdir(parents=True, exist_ok=True)
-            (new / path).write_bytes(file.getvalue())
-            photos.append(Photo(args.output.parent / path, label, split, hashlib.sha256(file.getvalue()).hexdigest()))
-    write_index(args.output, photos)
+    try:
+        with locked(args.output.parent):
+            photos = write_photos(args.output, pictures(args.seed, args.per_label))
+    except OSError as error:
+        fail(f"can't write the pictures: {error}")
     print_table(photos)
     print(f"drawn with seed {args.seed}, data digest {data_digest(photos)[:12]}, index {args.output}")
 

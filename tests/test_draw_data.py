@@ -1,4 +1,4 @@
-"""Drawn garments: the same seed, the same bytes; ten labels that can be told apart; people who keep to their split."""
+"""Drawn garments: equal for equal seeds, different for each label, whole where two processes draw at once."""
 import csv
 import subprocess
 import sys
@@ -7,20 +7,18 @@ from random import Random
 import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import Image
 
 import draw_data
-from drawing.cloth import CANVAS, Garment
-from drawing.garments import GARMENTS
+from training.index import find_photos, locked, read_index
 
+SCRIPT = [sys.executable, ROOT / "scripts" / "draw_data.py", "--output"]
 LABELS = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
 
 
 def draw(folder, *flags):
-    run = subprocess.run([sys.executable, ROOT / "scripts" / "draw_data.py", "--output", folder / "index.csv", *flags],
-                         capture_output=True, text=True, timeout=60)
+    run = subprocess.run([*SCRIPT, folder / "index.csv", *flags], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
-    return run.stdout, {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+    return run.stdout, {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.name != ".lock"}
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path):
@@ -43,34 +41,26 @@ def test_every_label_is_in_every_split_and_what_lay_there_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])
 def test_a_wrong_number_is_refused(tmp_path, number):
-    run = subprocess.run([sys.executable, ROOT / "scripts" / "draw_data.py", "--output", tmp_path / "index.csv",
-                          "--per-label", number], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([*SCRIPT, tmp_path / "index.csv", "--per-label", number], capture_output=True, text=True)
     assert run.returncode == 2 and "--per-label" in run.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def outline(label: str, seed: int) -> np.ndarray:
-    """Where the garment is on its canvas, on a coarse grid."""
-    garment = Garment(Random(seed), Image.new("RGB", (CANVAS, CANVAS), "red"), (255, 0, 0), (0, 0, 255))
-    GARMENTS[label](garment, garment.rng)
-    return np.asarray(garment.image.getchannel("A").resize((20, 20))) / 255
-
-
 @pytest.mark.parametrize("label", LABELS)
-def test_garments_lie_on_their_canvas_and_vary(label):
-    outlines = np.stack([outline(label, seed) for seed in range(8)])
-    assert (outlines.mean(axis=(1, 2)) > 0.08).all()  # never nothing
-    assert (outlines.mean(axis=(1, 2)) < 0.8).all()
-    assert len({shape.tobytes() for shape in outlines}) == 8
+def test_garments_fit_their_canvas_and_vary(label):
+    garments = [draw_data.garment(label, Random(seed), (255, 0, 0), (0, 0, 255)) for seed in range(8)]
+    covered = np.stack([np.asarray(garment.getchannel("A")) > 0 for garment in garments])
+    assert ((0.1 < covered.mean(axis=(1, 2))) & (covered.mean(axis=(1, 2)) < 0.8)).all()
+    assert len({shape.tobytes() for shape in covered}) == 8
 
 
-def test_pictures_show_the_garment(monkeypatch):
-    """Two pictures alike but for the colour of a square: all of the square differs, and nothing beside it."""
-    def pixels(colour):
-        square = [(-0.6, -0.6), (0.6, -0.6), (0.6, 0.6), (-0.6, 0.6)]
-        monkeypatch.setitem(GARMENTS, "square", lambda garment, rng: garment.panel(square, colour))
+def test_a_picture_shows_the_garment_in_its_middle(monkeypatch):
+    """Two pictures alike but for the material of a square differ in all of the square, and nowhere near the edges."""
+    def pixels(material):
+        square = (material, [[(-0.6, -0.6), (0.6, -0.6), (0.6, 0.6), (-0.6, 0.6)]])
+        monkeypatch.setitem(draw_data.GARMENTS, "square", [square])
         return np.asarray(draw_data.picture("square", Random("owner"), Random("picture")), np.float32)
-    differs = np.abs(pixels((255, 255, 255)) - pixels((0, 0, 0))).max(axis=2) > 40
+    differs = np.abs(pixels("white") - pixels("dark")).max(axis=2) > 40
     height, width = differs.shape
     assert differs[height // 2 - 20:height // 2 + 20, width // 2 - 20:width // 2 + 20].all()
     assert not differs[:20].any() and not differs[-20:].any()
@@ -83,3 +73,33 @@ def test_most_pictures_are_upright_and_some_lie():
 
 def test_owners_in_the_test_split_own_no_training_picture():
     assert not set(draw_data.PEOPLE["test"]) & {*draw_data.PEOPLE["train"], *draw_data.PEOPLE["validation"]}
+
+
+def test_two_processes_wait_for_each_other_and_leave_one_whole_folder(tmp_path):
+    with locked(tmp_path):
+        processes = [subprocess.Popen([*SCRIPT, tmp_path / "index.csv", "--per-label", "2"], stderr=subprocess.PIPE,
+                                      stdout=subprocess.DEVNULL, text=True) for _ in range(2)]
+        for process in processes:
+            assert "waiting for another process" in process.stderr.readline()
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    for process in processes:
+        assert process.wait(60) == 0, process.stderr.read()
+    photos = read_index(tmp_path / "index.csv")
+    assert len(photos) == 40
+    assert photos == sorted(find_photos(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "index.csv", "train", "validation", "test"}
+
+
+def test_a_missing_picture_is_drawn_again(tmp_path):
+    _, before = draw(tmp_path, "--per-label", "1")
+    (tmp_path / "train" / "hat" / "0000.jpg").unlink()
+    _, after = draw(tmp_path, "--per-label", "1")
+    assert before == after
+
+
+def test_pictures_that_are_there_are_not_replaced(tmp_path):
+    """Another process may be reading them."""
+    draw(tmp_path, "--per-label", "1")
+    before = {path: path.stat().st_ino for path in tmp_path.glob("*/*/*.jpg")}
+    draw(tmp_path, "--per-label", "1")
+    assert {path: path.stat().st_ino for path in tmp_path.glob("*/*/*.jpg")} == before

@@ -1,11 +1,12 @@
-"""The index of photos, index.csv: reading, writing and loading the photos that it lists."""
+"""The index of photos, index.csv, and the folder of photos beside it: writing, reading and loading both."""
 import contextlib
 import csv
 import hashlib
 import os
 import shutil
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -16,35 +17,63 @@ SPLITS = ("train", "validation", "test")
 
 
 class Photo(NamedTuple):
-    """A row of index.csv: where the photo lies, what it shows, in which split it is, and the SHA-256 of its bytes."""
+    """A row of index.csv."""
     path: Path
     label: str
     split: str
-    sha256: str
+    sha256: str  # of the file's bytes
 
 
 @contextlib.contextmanager
-def atomic_photos(index: Path) -> Iterator[Path]:
-    """Give an empty folder; at the end of a block that succeeds its splits replace those beside `index`.
+def locked(folder: Path) -> Iterator[None]:
+    """Make the block run in one process at a time for each folder; the other processes wait here."""
+    import fcntl  # late, as Windows lacks it and reading an index needs no lock
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that writes to {folder}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
-    The old index goes before the old photos do, so that an index always stands for whole splits.
+
+def find_photos(folder: Path) -> list[Photo]:
+    """The photos that lie in <split>/<label>/ below a folder."""
+    return [Photo(path, path.parent.name, path.parts[-3], hashlib.sha256(path.read_bytes()).hexdigest())
+            for split in SPLITS for path in sorted((folder / split).glob("*/*"))]
+
+
+def write_photos(index: Path, files: Iterable[tuple[Path, bytes]], digest: str | None = None) -> list[Photo]:
+    """Write files, given as (split/label/name, bytes), beside `index`, and then `index`. The folder must be locked.
+
+    The earlier photos are replaced after all new ones are written. Meanwhile there is no index, so that an index always
+    stands for whole splits. If the folder holds the same photos already, they stay, as another process may be reading
+    them. Raises ValueError if `digest` is given and differs from the photos' data digest.
     """
-    new = index.parent / ".new"
+    folder, new = index.parent, index.parent / ".new"
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     try:
-        yield new
-        index.unlink(missing_ok=True)
-        for split in SPLITS:
-            if (index.parent / split).exists():
-                shutil.rmtree(index.parent / split)
-            os.replace(new / split, index.parent / split)
+        for name, data in files:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_bytes(data)
+        photos = find_photos(new)
+        if digest not in (None, data_digest(photos)):
+            raise ValueError(f"its {len(photos):,} photos are not the expected ones")
+        if data_digest(find_photos(folder)) != data_digest(photos):
+            index.unlink(missing_ok=True)
+            for split in SPLITS:
+                shutil.rmtree(folder / split, ignore_errors=True)
+                os.replace(new / split, folder / split)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+    photos = find_photos(folder)
+    write_index(index, photos)
+    return photos
 
 
 def write_index(path: Path, photos: list[Photo]) -> None:
-    """Write index.csv, sorted; paths below its folder become relative to it, others stay absolute."""
+    """Write index.csv, sorted by path. Paths below its folder are written relative to it, others as they are."""
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Photo._fields)
@@ -54,7 +83,7 @@ def write_index(path: Path, photos: list[Photo]) -> None:
 
 
 def read_index(path: Path) -> list[Photo]:
-    """The rows of an index.csv, paths made absolute or relative to the working folder."""
+    """Read index.csv. Ends the script if that is not possible."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [Photo(path.parent / row["path"], row["label"], row["split"], row["sha256"])
@@ -64,13 +93,13 @@ def read_index(path: Path) -> list[Photo]:
 
 
 def data_digest(photos: list[Photo]) -> str:
-    """SHA-256 over the sorted lines 'split/label sha256' of the photos: the same photos give the same digest."""
+    """SHA-256 of the sorted lines "split/label sha256": equal for the same photos, wherever they lie."""
     lines = sorted(f"{photo.split}/{photo.label} {photo.sha256}\n" for photo in photos)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def load_photos(photos: list[Photo], size: tuple[int, int]):
-    """The photos as the model sees them, uint8 [N, height, width, 3]; ends the script if any can't be read."""
+    """Decode photos to the model's input, uint8 [N, height, width, 3]. Ends the script if one can't be read."""
     import numpy as np
     from tqdm import tqdm
 
@@ -86,7 +115,8 @@ def load_photos(photos: list[Photo], size: tuple[int, int]):
     with ThreadPoolExecutor(4) as pool:
         images = list(tqdm(pool.map(load, photos), "decoding photos", len(photos), mininterval=1))
     if unreadable:
-        fail("these photos can't be read, so run `make data` again without them:\n  " + "\n  ".join(unreadable[:20]))
+        fail(f"{len(unreadable):,} photos can't be read; delete the index.csv that lists them and run make again, which "
+             "restores or leaves out such photos:\n  " + "\n  ".join(unreadable[:20]))
     return np.stack(images)
 
 
