@@ -1,10 +1,10 @@
-"""Index your own photos, which stay where they are: check them, split them where they aren't split, write index.csv.
+"""Index your own photos, which stay where they are: check them, split them if they aren't split, write index.csv.
 
     python scripts/index_folder.py --input ~/photos --output data/own/index.csv
 
-reads FOLDER/<label>/<photo> or FOLDER/{train,validation,test}/<label>/<photo>. Where validation or test is missing, a
-tenth of each label's training photos is taken for it. What is left out and what is wrong is listed by name; the end is
-the table of labels and splits.
+reads FOLDER/<label>/<photo> or FOLDER/{train,validation,test}/<label>/<photo>. If the validation or the test split is
+missing, a tenth of each label's training photos is moved there. Everything left out and every fault is listed by name.
+The output ends with the table of labels and splits.
 """
 import argparse
 import hashlib
@@ -13,63 +13,64 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
 from common import PHOTO_SUFFIXES, fail
-from training.index import SPLITS, Photo, data_digest, print_table, write_index
+from serving import FORMATS, preprocess
+from training.index import SPLITS, Photo, data_digest, hold_out, print_table, write_index
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-HELD_OUT = 0.1  # of a label's photos, for validation and for test
 UNSUPPORTED = {".heic", ".heif", ".avif", ".tif", ".tiff"}
-LAYOUT = "photos lie in FOLDER/<label>/ or in FOLDER/{train,validation,test}/<label>/"
+LAYOUT = "photos must lie in FOLDER/<label>/ or in FOLDER/{train,validation,test}/<label>/"
 
 
-def folders(parent: Path) -> list[Path]:
+def subfolders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def find_files(root: Path) -> tuple[dict[tuple[str, str], list[Path]], list[Path]]:
-    """{(split, label): files} below `root`, all of it "train" where the tree isn't split; and the folders left out.
+    """{(split, label): files} below `root`, all in "train" if the tree isn't split, and the folders left out.
 
-    A label's own folder is read and no folder inside it, so that a loop of links can't trap it.
+    Folders inside a label's folder are not entered, so loops of links do no harm. OSError: a folder can't be read.
     """
-    splits = {path: SPLIT_NAMES.get(path.name.lower()) for path in folders(root)}
-    if not any(split == "train" and folders(path) for path, split in splits.items()):
-        splits = {root: "train"}  # not split; a folder `train` with photos is a label then, beside `bus` and `car`
+    splits = {path: SPLIT_NAMES.get(path.name.lower()) for path in subfolders(root)}
+    if not any(split == "train" and subfolders(path) for path, split in splits.items()):
+        splits = {root: "train"}  # not split: a folder `train` that holds photos is a label, like `bus` and `car`
     left_out = [path for path, split in splits.items() if split is None]
     tree = defaultdict(list)
     for folder, split in splits.items():
-        for label in folders(folder) if split else []:
+        for label in subfolders(folder) if split else []:
             tree[split, label.name] += sorted(path for path in label.iterdir() if not path.is_dir())
-            left_out += folders(label)
+            left_out += subfolders(label)
     return tree, left_out
 
 
 def examine(path: Path) -> tuple[str, str]:
-    """("photo", its SHA-256), ("unreadable", why) or ("other", "")."""
-    from PIL import Image, UnidentifiedImageError
-    from serving import FORMATS, preprocess
+    """(SHA-256, "") for a photo, ("", the reason) for an unreadable one, ("", "") for what isn't meant as a photo."""
     suffix = path.suffix.lower()
     if path.name.startswith("."):
-        return "other", ""
+        return "", ""
     if suffix in UNSUPPORTED:
-        return "unreadable", f"{suffix[1:].upper()} is not supported, save it as JPEG or PNG"
-    if not path.is_file():
-        return "unreadable", "not a file, or a link to nothing"
+        return "", f"{suffix[1:].upper()} is not supported, save it as JPEG or PNG"
+    if not path.is_file():  # opening a named pipe or a device could block for ever
+        return "", "not a file, or a broken link"
     try:
         str(path).encode()
-        Image.open(path, formats=FORMATS).close()  # the header alone: a film is not loaded to see that it is no photo
+        Image.open(path, formats=FORMATS).close()  # reads the header only, so a long video is not loaded
         data = path.read_bytes()
         preprocess(data, (64, 64))
-        return "photo", hashlib.sha256(data).hexdigest()
+        return hashlib.sha256(data).hexdigest(), ""
     except UnicodeEncodeError:
-        return "unreadable", "its name is not UTF-8, rename it"
+        return "", "its name is not UTF-8, rename it"
     except UnidentifiedImageError:
-        return ("unreadable", "not a photo, whatever its name says") if suffix in PHOTO_SUFFIXES else ("other", "")
-    except Exception as error:  # any of Pillow's, or of the file system's
-        return "unreadable", str(error)
+        return "", "not a photo, despite its name" if suffix in PHOTO_SUFFIXES else ""
+    except Exception as error:  # Pillow raises many kinds
+        return "", str(error) or type(error).__name__
 
 
 def find_faults(photos: list[Photo], tree: dict[tuple[str, str], list[Path]], root: Path) -> list[str]:
-    """What keeps these photos from being learnt from, each with what to do about it."""
+    """The reasons why a model can't be trained on these photos, each with what to do about it."""
     splits, labels = {split for split, _ in tree}, sorted({label for _, label in tree})
     copies, distinct = defaultdict(list), defaultdict(set)
     for photo in photos:
@@ -91,23 +92,8 @@ def find_faults(photos: list[Photo], tree: dict[tuple[str, str], list[Path]], ro
         if len({photo.label for photo in group}) > 1:
             faults.append(f"one photo under two labels, keep the right one: {names}")
         elif len({photo.split for photo in group}) > 1:
-            faults.append(f"one photo in two splits, which makes measures too good, keep one: {names}")
+            faults.append(f"one photo in two splits, which makes the measured accuracy too high, keep one: {names}")
     return faults
-
-
-def hold_out(photos: list[Photo], missing: list[str], seed: int) -> list[Photo]:
-    """Move a share of each label's training photos, at least one, into each of the missing splits.
-
-    Copies of a photo stay together. The order is that of a hash, so that photos added later move few others.
-    """
-    moved = {}
-    for label in {photo.label for photo in photos}:
-        shas = {photo.sha256 for photo in photos if (photo.split, photo.label) == ("train", label)}
-        order = sorted(shas, key=lambda sha: hashlib.sha256(f"{seed} {sha}".encode()).digest())
-        share = max(1, round(HELD_OUT * len(order)))
-        for start, split in enumerate(missing):
-            moved |= dict.fromkeys(order[start * share:(start + 1) * share], split)
-    return [photo._replace(split=moved.get(photo.sha256, photo.split)) for photo in photos]
 
 
 def listing(items: list[str], most: int = 20) -> str:
@@ -119,9 +105,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--input", type=Path, required=True, help="the folder of photos")
     parser.add_argument("--output", type=Path, required=True, help="index.csv")
-    parser.add_argument("--seed", type=int, default=0, help="another seed takes other photos for the missing splits")
+    parser.add_argument("--seed", type=int, default=0, help="another seed moves other photos into missing splits")
     args = parser.parse_args()
-    from tqdm import tqdm
     root = args.input.expanduser().resolve()
     if root.is_relative_to(args.output.parent.resolve()):
         fail(f"{root} lies in {args.output.parent}, which `make distclean` removes: move your photos elsewhere")
@@ -134,25 +119,24 @@ def main() -> None:
     with ThreadPoolExecutor() as pool:
         results = pool.map(examine, [path for _, _, path in files])
         found = list(zip(files, tqdm(results, "checking photos", len(files), disable=None)))
-    photos = [Photo(path, label, split, detail) for (split, label, path), (kind, detail) in found if kind == "photo"]
-    unreadable = [f"{str(path.relative_to(root))!r}: {detail}" for (*_, path), (kind, detail) in found
-                  if kind == "unreadable"]
+    photos = [Photo(path, label, split, sha256) for (split, label, path), (sha256, _) in found if sha256]
+    unreadable = [f"{str(path.relative_to(root))!r}: {reason}" for (*_, path), (_, reason) in found if reason]
     if left_out:
-        print(f"left out, folders that are no label's or lie inside a label's ({len(left_out):,}):"
+        print(f"left out, folders beside the splits or inside a label's folder ({len(left_out):,}):"
               f"{listing([repr(str(path.relative_to(root))) for path in left_out])}", file=sys.stderr)
     if unreadable:
         print(f"left out, files that can't be read ({len(unreadable):,}):{listing(unreadable)}", file=sys.stderr)
     if others := len(files) - len(photos) - len(unreadable):
         print(f"left out, hidden files and files that are no photos ({others:,})", file=sys.stderr)
     if faults := find_faults(photos, tree, root):
-        fail(f"{root} can't be trained on as it is; nothing was written:{listing(faults)}\n{LAYOUT}")
+        fail(f"{root} can't be used for training as it is; nothing was written:{listing(faults)}\n{LAYOUT}")
 
     missing = [split for split in SPLITS if split not in {split for split, _ in tree}]
     photos = hold_out(photos, missing, args.seed)
     write_index(args.output, photos)
     print_table(photos)
     if missing:
-        print(f"taken out of the training photos: {' and '.join(missing)}")
+        print(f"moved from the training photos: {' and '.join(missing)}")
     print(f"photos from {root}, data digest {data_digest(photos)[:12]}, index {args.output}")
 
 

@@ -1,10 +1,13 @@
-"""Your own photos: which files are taken, how they are split, and what is said about each fault of a folder."""
+"""Your own photos: which files are taken, how they are split, and which message each fault of a folder gets."""
 import csv
 import io
 import os
+import socket
 import sys
+import tempfile
 from collections import Counter
 from itertools import count
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -125,7 +128,7 @@ def test_copies_stay_in_one_split(index, folder):
     ("._photo.jpg", b"\0\5\x16\7", "hidden files and files that are no photos (1)"),
     ("notes.txt", b"my hats", "hidden files and files that are no photos (1)"),
     ("film.mp4", b"\0\0\0\x18ftypmp42", "hidden files and files that are no photos (1)"),
-    ("older/photo.jpg", photo(900), "folders that are no label's or lie inside a label's (1):\n  'hat/older'"),
+    ("older/photo.jpg", photo(900), "folders beside the splits or inside a label's folder (1):\n  'hat/older'"),
     ("../photo.jpg", photo(900), ""),
     (b"caf\xe9.jpg", photo(900), "its name is not UTF-8, rename it"),
 ])
@@ -203,18 +206,36 @@ def test_labels_may_have_spaces_and_signs(index, folder, label):
     assert {row["label"] for row in index(folder({"hat": 3, label: 3}))[2]} == {"hat", label}
 
 
-def test_links_are_followed_and_loops_of_links_are_not(index, folder, tmp_path):
+def test_links_are_followed_and_what_is_no_file_is_left_out_without_blocking(index, folder, tmp_path):
     root = folder({"hat": 5, "../elsewhere": 5})
     (root / "shoes").symlink_to(tmp_path / "elsewhere")
     (root / "hat" / "loop").symlink_to(root)
-    (root / "hat" / "itself.jpg").symlink_to("itself.jpg")
-    (root / "hat" / "nothing.jpg").symlink_to("gone.jpg")
+    for name, target in (("itself.jpg", "itself.jpg"), ("nothing.jpg", "gone.jpg"), ("endless.jpg", "/dev/zero")):
+        (root / "hat" / name).symlink_to(target)
     os.mkfifo(root / "hat" / "pipe.jpg")
+    socket.socket(socket.AF_UNIX).bind(os.path.relpath(root / "hat" / "socket.jpg"))  # relative, as 107 bytes is the limit
     _, errors, rows = index(root)
-    assert {label for label, _ in table(rows)} == {"hat", "shoes"}
-    assert len(rows) == 10
-    for name in ("'hat/loop'", "'hat/itself.jpg'", "'hat/nothing.jpg'", "'hat/pipe.jpg'"):
-        assert name in errors
+    assert Counter(row["label"] for row in rows) == {"hat": 5, "shoes": 5}
+    for name in ("loop", "itself.jpg", "nothing.jpg", "endless.jpg", "pipe.jpg", "socket.jpg"):
+        assert f"'hat/{name}'" in errors
+
+
+@pytest.mark.parametrize("locked", ["", "train", "test/hat"])
+def test_a_folder_without_permission_is_an_error_that_names_it(index, locked):
+    with tempfile.TemporaryDirectory() as root:  # pytest's own are closed to other users
+        os.chmod(root, 0o755)
+        for label in ("train/hat", "train/shoes", "test/hat"):
+            Path(root, label).mkdir(parents=True)
+        os.chmod(Path(root, locked), 0)
+        user = os.geteuid()
+        try:
+            if user == 0:  # root may read everything
+                os.seteuid(65534)
+            _, errors, rows = index(root, output=Path("/own/index.csv"))
+        finally:
+            os.seteuid(user)
+            os.chmod(Path(root, locked), 0o755)
+    assert rows is None and f"Permission denied: '{Path(root, locked)}'" in errors
 
 
 def test_photos_in_a_folder_that_distclean_removes_are_refused(index, folder):

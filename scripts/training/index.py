@@ -14,6 +14,7 @@ from typing import NamedTuple
 from common import atomic, fail
 
 SPLITS = ("train", "validation", "test")
+HELD_OUT = 0.1  # the share of a label's photos that goes into a missing split
 
 
 class Photo(NamedTuple):
@@ -70,6 +71,21 @@ def write_photos(index: Path, files: Iterable[tuple[Path, bytes]], digest: str |
     photos = find_photos(folder)
     write_index(index, photos)
     return photos
+
+
+def hold_out(photos: list[Photo], missing: list[str], seed: int) -> list[Photo]:
+    """Move a share of each label's training photos, at least one, into each of the missing splits.
+
+    Copies of a photo stay together. Photos are ordered by a hash, so that photos added later move few others.
+    """
+    moved = {}
+    for label in {photo.label for photo in photos}:
+        hashes = {photo.sha256 for photo in photos if (photo.split, photo.label) == ("train", label)}
+        order = sorted(hashes, key=lambda sha256: hashlib.sha256(f"{seed} {sha256}".encode()).digest())
+        share = max(1, round(HELD_OUT * len(order)))
+        for start, split in enumerate(missing):
+            moved |= dict.fromkeys(order[start * share:(start + 1) * share], split)
+    return [photo._replace(split=moved.get(photo.sha256, photo.split)) for photo in photos]
 
 
 def write_index(path: Path, photos: list[Photo]) -> None:
