@@ -67,7 +67,6 @@ def main() -> None:
         fail(f"can't read the model {args.model} ({error}); `make model.tflite` trains one")
     check_labels(args, model.labels, photos)
     from report import figures, page, pictures  # late: Matplotlib and scikit-learn take seconds to import
-
     probabilities = predict(args.model, photos)
     measured = figures.measure(args.model, args.index, model, photos, probabilities)
     tiles = pictures.choose(model, photos, probabilities)

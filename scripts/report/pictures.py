@@ -16,8 +16,8 @@ THUMBNAIL = 200  # height in pixels
 MARKS = {True: "✓\N{NO-BREAK SPACE}", False: "✗\N{NO-BREAK SPACE}", None: ""}
 BLUE, ORANGE, GOOD, BAD = "#4477aa", "#ee7733", "#228833", "#cc3311"  # Paul Tol's palette, safe for colour blindness
 matplotlib.rcParams.update({
-    "text.parse_math": False, "text.color": "#1b1f24", "font.size": 11, "axes.titlesize": 12,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid.axis": "y", "grid.alpha": 0.25})
+    "text.parse_math": False, "font.size": 11, "axes.titlesize": 12, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.alpha": 0.25})
 
 
 class Tile(NamedTuple):
@@ -108,7 +108,6 @@ def curves(history: list[dict]) -> Figure:
             values = np.array([row.get(key) for row in history], float)  # None becomes NaN, a gap in the line
             cell.plot(range(1, len(history) + 1), values, style, label=label, markersize=4, color=colour)
         cell.set_title(name.capitalize(), loc="left")
-        cell.grid(True)
     cells[0].legend(frameon=False)
     cells[1].set_xlabel("Epoch")
     cells[1].xaxis.get_major_locator().set_params(integer=True)
@@ -124,7 +123,7 @@ def reliability(bins: list[dict]) -> Figure:
     top.bar(centres, [row["accuracy"] or 0 for row in bins], label="model", **style)
     top.plot((0, 1), (0, 1), "--", color=ORANGE, label="perfect calibration")
     top.set_title("Accuracy", loc="left")
-    top.legend(loc="upper left", edgecolor="none")
+    top.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     bottom.bar(centres, [row["count"] for row in bins], **style)
     bottom.set_title("Number of photos", loc="left")
     bottom.set_xlabel("Confidence (probability of the top label)")
