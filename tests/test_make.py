@@ -80,6 +80,7 @@ FROM_TRAINING = {"train.py", "convert.py", "evaluate.py"}
     ("lambda/model.py", FROM_TRAINING),
     ("artifacts/model.tflite", {"evaluate.py"}),
     ("scripts/evaluate.py", {"evaluate.py"}),
+    ("scripts/report/page.html", {"evaluate.py"}),
     ("scripts/predict.py", set()),
     ("requirements-train.txt", set()),
 ])
