@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The engine behind `make docker-run` and `make docker-stop`, with its errors put in words:
-#   scripts/docker.sh build [arguments of docker build]
-#   scripts/docker.sh run IMAGE NAME PORT     runs the image as container NAME, waits until it answers on PORT
-#   scripts/docker.sh stop NAME
-# The container is held as Lambda holds it: read-only but for /tmp, not root, one CPU and 1,769 MB.
+# The Docker part of `make docker-run`, `make docker-stop` and `make deploy`:
+#   scripts/docker.sh build IID    builds the image and writes its id to the file IID
+#   scripts/docker.sh run IID      starts that image as a container and waits until the function answers
+#   scripts/docker.sh stop         stops the container
+# Environment: CONTAINER, the name of the container and of its image; PORT, where the function listens on this computer;
+# MODEL, BASE_IMAGE, ARCH, RUNTIME and REQUIREMENTS (its pinned wheels), what the image is built from.
 set -euo pipefail
 
-TITLE=clothes-classifier # the image's title, by which our containers are told from other people's
+TITLE=clothes-classifier # the label by which our containers are told from other people's
 TITLE_OF='{{index .Config.Labels "org.opencontainers.image.title"}}'
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -16,7 +17,7 @@ fail() {
   exit 1
 }
 
-# End with what the engine's error, in $log, means and what to do about it.
+# Say what the error of the engine, in $log, means and what to do about it.
 explain() {
   case $(<"$log") in
     *"permission denied"*"Docker daemon"* | *"permission denied"*"docker API"*)
@@ -24,72 +25,106 @@ explain() {
     *"Is the docker daemon running"* | *"failed to connect to the docker API"*)
       fail "no Docker engine answers${DOCKER_HOST:+ at $DOCKER_HOST}; start Docker Desktop or: sudo systemctl start docker" ;;
     *"no space left on device"*)
-      fail "the engine's disk is full; \`docker system df\` shows with what, \`docker system prune\` frees some" ;;
+      fail "the engine's disk is full; \`docker system df\` shows what fills it, \`docker system prune\` frees some" ;;
     *"port is already allocated"* | *"address already in use"*)
-      fail "port $port is taken; choose another: make docker-run PORT=8081" ;;
-    *) fail "Docker could not do it, see above" ;;
+      fail "port $PORT is taken; choose another: make docker-run PORT=8081" ;;
+    *) fail "docker failed; its message is above" ;;
   esac
 }
 
-# Run docker; if it fails, show what it said and explain it.
+# Run docker. If it fails, show its error and explain it.
 engine() {
   docker "$@" 2>"$log" || { cat "$log" >&2; explain; }
 }
 
-build() {
-  # Lambda takes plain images only, so no provenance beside it.
-  BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build "$@" 2>&1 | tee "$log" || explain
+# Download the wheels for the image's Python, C library and processor, so that the build itself needs no network.
+# requirements.txt is copied last, so it stands for the whole folder.
+download_wheels() {
+  local folder=$1 python=3.13 libraries=(manylinux2014 manylinux_2_27 manylinux_2_28) platforms
+  if cmp -s "$REQUIREMENTS" "$folder/requirements.txt"; then return; fi
+  if [[ $RUNTIME == tflite-runtime ]]; then python=3.11 libraries=(manylinux2014); fi
+  platforms=("${libraries[@]/%/_${ARCH/arm64/aarch64}}")
+  rm -rf "$folder"
+  .venv/ai-edge-litert/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+    --only-binary :all: --python-version "$python" "${platforms[@]/#/--platform=}" --dest "$folder" -r "$REQUIREMENTS"
+  cp "$REQUIREMENTS" "$folder/requirements.txt"
 }
 
-# Remove the container $name if it is ours; somebody else's is an error.
+# Build from a folder that holds only what the image needs, so that nothing else is sent to the engine.
+build() {
+  local iid=$1 wheels=data/wheels/$RUNTIME-$ARCH context=artifacts/image id
+  download_wheels "$wheels"
+  rm -rf "$context"
+  mkdir -p "$context/code"
+  cp lambda/Dockerfile lambda/install.py "$context"
+  cp lambda/*.py lambda/*.html "$context/code"
+  rm "$context/code/install.py"
+  cp -R "$wheels" "$context/wheels"
+  cp "$MODEL" "$context/model.tflite"
+  # Lambda accepts plain images only, without provenance attestations.
+  BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --network none --platform "linux/${ARCH/x86_64/amd64}" \
+    --build-arg BASE_IMAGE="$BASE_IMAGE" --tag "$CONTAINER" \
+    --build-arg VERSION="$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" \
+    --build-arg COMMIT="$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$context" 2>&1 | tee "$log" || explain
+  # Not by --iidfile: on a containerd image store it holds an id that the engine does not know.
+  id=$(engine image inspect --format '{{.Id}}' "$CONTAINER")
+  echo "$id" >"$iid"
+  rm -rf "$context"
+}
+
+# Remove the container if it is ours; end with an error if it is somebody else's.
 remove() {
   local title
   engine version >/dev/null
-  title=$(docker container inspect --format "$TITLE_OF" "$name" 2>/dev/null) || return 0
+  title=$(docker container inspect --format "$TITLE_OF" "$CONTAINER" 2>/dev/null) || return 0
   if [[ $title != "$TITLE" ]]; then
-    fail "the container named $name is not ours; choose another name: make $1 CONTAINER=clothes"
+    fail "the container named $CONTAINER is not ours; choose another name: make docker-$command CONTAINER=clothes"
   fi
-  docker stop "$name" >/dev/null
-  docker rm "$name" >/dev/null
-  echo "stopped $name"
+  docker stop "$CONTAINER" >/dev/null
+  docker rm "$CONTAINER" >/dev/null
+  echo "stopped $CONTAINER"
 }
 
+# Run the image as Lambda would: read-only except for /tmp, not as root, one CPU and 1,769 MB.
 run() {
-  local image=$1 name=$2 port=$3 answer
-  local url=http://127.0.0.1:$port/2015-03-31/functions/function/invocations
-  remove docker-run
-  if ! docker run --detach --name "$name" --publish "127.0.0.1:$port:8080" --read-only --tmpfs /tmp --user 1000:1000 \
-    --cap-drop ALL --security-opt no-new-privileges --cpus 1 --memory 1769m \
+  local image url=http://127.0.0.1:$PORT/2015-03-31/functions/function/invocations
+  image=$(<"$1")
+  remove
+  if ! docker run --detach --name "$CONTAINER" --publish "127.0.0.1:$PORT:8080" --read-only --tmpfs /tmp \
+    --user 1000:1000 --cap-drop ALL --security-opt no-new-privileges --cpus 1 --memory 1769m \
     --env AWS_LAMBDA_FUNCTION_MEMORY_SIZE=1769 "$image" >/dev/null 2>"$log"; then
     cat "$log" >&2
-    docker rm "$name" >/dev/null 2>&1 || true
+    docker rm "$CONTAINER" >/dev/null 2>&1 || true
     explain
   fi
-  for _ in {1..60}; do
-    if answer=$("${PYTHON:-python3}" scripts/test_lambda.py --url "$url" --timeout 60 2>&1); then
-      echo "$name answers. Ask it, for example:"
-      echo "  curl -d '{\"url\": \"https://…/photo.jpg\"}' $url"
-      echo "  python3 scripts/test_lambda.py --url $url photo.jpg"
-      echo "Its log: docker logs $name; to stop it: make docker-stop"
-      return
-    fi
-    # Nothing listens yet, or an answer that says what is wrong, or the end of the container.
-    if [[ $answer != *"can't be reached"* || $(docker container inspect --format '{{.State.Running}}' "$name") != true ]]
-    then break; fi
-    sleep 0.5
-  done
-  docker logs --tail 30 "$name" >&2
-  docker rm --force "$name" >/dev/null
-  fail "the container does not answer, its log is above; the last try said: $answer"
+  wait_for_answer "$url"
+  echo "$CONTAINER answers with the model ${MODEL-}. Ask it, for example:"
+  echo "  curl -d '{\"url\": \"https://…/photo.jpg\"}' $url"
+  echo "  make docker-test IMAGE=photo.jpg"
+  echo "Its log: docker logs $CONTAINER; to stop it: make docker-stop"
 }
 
-stop() {
-  local name=$1
-  remove docker-stop
+# Wait until the function answers. If its container ends or the answer is an error, show its log and fail.
+wait_for_answer() {
+  local status=0 answer
+  for _ in {1..60}; do
+    answer=$("${PYTHON:-python3}" scripts/test_lambda.py --url "$1" --timeout 60 2>&1) && return
+    status=$?
+    # Exit status 3: nothing listens there yet.
+    if ((status != 3)) || [[ $(docker container inspect --format '{{.State.Running}}' "$CONTAINER") != true ]]; then
+      break
+    fi
+    sleep 0.5
+  done
+  docker logs --tail 30 "$CONTAINER" >&2
+  docker rm --force "$CONTAINER" >/dev/null
+  fail "the container does not answer; its log is above, and the last attempt ended with: $answer"
 }
 
 command -v docker >/dev/null || fail "there is no docker command; install Docker: https://docs.docker.com/get-docker/"
-case ${1-} in
-  build | run | stop) "$@" ;;
-  *) fail "usage: docker.sh build|run|stop …" ;;
+command=${1-}
+case $command in
+  build | run | stop) ;;
+  *) fail "usage: docker.sh build IID | run IID | stop" ;;
 esac
+if [[ $command == stop ]]; then remove; else "$@"; fi

@@ -1,64 +1,106 @@
-"""The Makefile's graph, with stubs in place of the scripts: what is built, what is stale, what is left alone."""
+"""The Makefile, with stubs in place of the scripts: what is built, what is stale, how values reach the scripts."""
 import os
 import re
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, clean_environment, project_copy
 
-# Stands for .venv/*/bin/python: notes the script in runs.log and writes its --output, half of it where FAIL names it.
+# Stands for the Pythons of the environments and for the shell scripts. It notes the script's name in runs.log and its
+# arguments in NAME.args, then writes the --output; it stops halfway in the script that FAIL names.
 STUB = """#!/usr/bin/env bash
-script=$1; echo "$(basename "$script")" >>runs.log
-while [ $# -gt 0 ]; do if [ "$1" = --output ]; then output=$2; fi; shift; done
-mkdir -p "$(dirname "$output")"; printf half >"$output"
-if [ "${FAIL:-}" = "$(basename "$script")" ]; then exit 1; fi
+if [[ $0 == *.sh ]]; then script=$0; else script=$1; shift; fi
+name=$(basename "$script")
+echo "$name" >>runs.log
+printf '%s\\0' "$@" >"$name.args"
+printf '%s\\0' "MODEL=${MODEL-}" "STACK=${STACK-}" "PARAMETERS=${PARAMETERS-}" >"$name.env"
+output=/dev/null
+if [[ $name == docker.sh && $1 == build ]]; then output=$2; fi
+while [[ $# -gt 0 ]]; do if [[ $1 == --output ]]; then output=$2; fi; shift; done
+mkdir -p "$(dirname "$output")"
+printf half >"$output"
+if [[ ${FAIL-} == "$name" ]]; then exit 1; fi
 printf ' and whole' >>"$output"
 """
 CHAIN = {"download_data.py", "fetch_backbone.py", "train.py", "convert.py"}
+EVERYTHING = CHAIN | {"evaluate.py"}
+FROM_TRAINING = {"train.py", "convert.py", "evaluate.py"}
+
+
+class Project:
+    """A copy of the project in which every script is a stub."""
+
+    def __init__(self, folder: Path):
+        self.path = project_copy(folder, environments=False)
+        for name in ("train", "ai-edge-litert", "aws"):
+            self._stub(f".venv/{name}/bin/python")
+            (self.path / ".venv" / name / ".installed").touch()
+        for name in ("docker.sh", "deploy.sh", "aws/stack.sh"):
+            self._stub(f"scripts/{name}")
+        self.write("bin/docker", "#!/bin/sh\necho ok").chmod(0o755)  # an engine that has every image
+        self.write("artifacts/release/model.tflite", "released")
+
+    def _stub(self, name: str) -> None:
+        self.write(name, STUB).chmod(0o755)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        path = f"{self.path / 'bin'}:{os.environ['PATH']}"
+        return subprocess.run(["make", *arguments], cwd=self.path, capture_output=True, text=True, timeout=60,
+                              env=clean_environment(**{"PATH": path, **environment}))
+
+    def build(self, *arguments: str, **environment: str) -> list[str]:
+        """Run make successfully; the names of the scripts that it ran, sorted."""
+        self.ran()
+        done = self.make(*arguments, **environment)
+        assert done.returncode == 0, done.stderr
+        return self.ran()
+
+    def ran(self) -> list[str]:
+        """The names of the scripts that ran since the last call, sorted."""
+        log = self.path / "runs.log"
+        runs = log.read_text().split() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return sorted(runs)
+
+    def is_fresh(self, *arguments: str) -> bool:
+        return self.make("-q", *arguments).returncode == 0
+
+    def arguments(self, script: str) -> list[str]:
+        """The arguments that the script got when it ran last."""
+        return (self.path / f"{script}.args").read_text().split("\0")[:-1]
+
+    def environment(self, script: str) -> dict[str, str]:
+        entries = (self.path / f"{script}.env").read_text().split("\0")[:-1]
+        return dict(entry.split("=", 1) for entry in entries)
+
+    def touch(self, name: str) -> None:
+        time.sleep(0.02)  # past the granularity of the file system's clock
+        os.utime(self.path / name)
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the project's files, its environments replaced by stubs; calling it runs make in it."""
-    project_copy(tmp_path, environments=False)
-    for name in ("train", "ai-edge-litert"):
-        python = tmp_path / ".venv" / name / "bin" / "python"
-        python.parent.mkdir(parents=True)
-        python.write_text(STUB)
-        python.chmod(0o755)
-        (tmp_path / ".venv" / name / ".installed").touch()
+    return Project(tmp_path)
 
-    def make(*arguments, **environment):
-        return subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60,
-                              env=clean_environment(**environment))
 
-    def built():
-        log = tmp_path / "runs.log"
-        runs = log.read_text().split() if log.exists() else []
-        log.unlink(missing_ok=True)
-        return sorted(runs)
-    make.path, make.built = tmp_path, built
-    return make
-
+# What is built and what is stale.
 
 def test_the_chain_runs_once_and_a_second_make_does_nothing(project):
-    assert project("model.tflite").returncode == 0
-    assert project.built() == sorted(CHAIN)
-    assert project("model.tflite").returncode == 0
-    assert project("-q", "model.tflite").returncode == 0
-    assert project.built() == []
+    assert project.build("model.tflite") == sorted(CHAIN)
+    assert project.build("model.tflite") == []
+    assert project.is_fresh("model.tflite")
 
 
 def test_parallel_make_runs_nothing_twice(project):
-    assert project("-j8", "model.tflite", "data", "train", "convert").returncode == 0
-    assert project.built() == sorted(CHAIN)
-    assert project("-j8", "model.tflite", "report").returncode == 0
-    assert project.built() == ["evaluate.py"]
-
-
-EVERYTHING = CHAIN | {"evaluate.py"}
-FROM_TRAINING = {"train.py", "convert.py", "evaluate.py"}
+    assert project.build("-j8", "model.tflite", "data", "train", "convert", "report") == sorted(EVERYTHING)
 
 
 @pytest.mark.parametrize("touched, rebuilt", [
@@ -67,17 +109,13 @@ FROM_TRAINING = {"train.py", "convert.py", "evaluate.py"}
     ("data/clothing/index.csv", FROM_TRAINING),
     ("data/backbones/efficientnet-lite2.keras", FROM_TRAINING),
     ("scripts/train.py", FROM_TRAINING),
-    ("scripts/training/head.py", FROM_TRAINING),
-    ("scripts/training/fine_tuning.py", FROM_TRAINING),
     ("scripts/training/augmentation.py", FROM_TRAINING),
+    ("scripts/serving.py", FROM_TRAINING),
     ("lambda/preprocess.py", FROM_TRAINING),
-    ("scripts/training/metrics.py", FROM_TRAINING),
     ("scripts/common.py", EVERYTHING),
     ("scripts/training/index.py", EVERYTHING - {"fetch_backbone.py"}),
     ("artifacts/model.keras", {"convert.py", "evaluate.py"}),
-    ("scripts/training/tflite.py", FROM_TRAINING),
     ("scripts/convert.py", {"convert.py", "evaluate.py"}),
-    ("lambda/model.py", FROM_TRAINING),
     ("artifacts/model.tflite", {"evaluate.py"}),
     ("scripts/evaluate.py", {"evaluate.py"}),
     ("scripts/report/page.html", {"evaluate.py"}),
@@ -85,20 +123,16 @@ FROM_TRAINING = {"train.py", "convert.py", "evaluate.py"}
     ("requirements-train.txt", set()),
 ])
 def test_a_touched_input_rebuilds_exactly_what_follows(project, touched, rebuilt):
-    project("model.tflite")
-    project("report")
-    project.built()
-    time.sleep(0.02)  # past the granularity of the file system's clock
-    os.utime(project.path / touched)
-    (project.path / ".venv/train/.installed").touch()  # pins renew the environment, not the model
-    assert project("model.tflite", "report").returncode == 0
-    assert project.built() == sorted(rebuilt)
-    assert project("-q", "model.tflite", "report").returncode == 0
+    project.build("model.tflite", "report")
+    project.touch(touched)
+    project.touch(".venv/train/.installed")  # new pins renew the environment, not the model
+    assert project.build("model.tflite", "report") == sorted(rebuilt)
+    assert project.is_fresh("model.tflite", "report")
 
 
 @pytest.mark.parametrize("variable, rebuilt", [
     ("TRAIN_FLAGS=--epochs 0", FROM_TRAINING),
-    ("TRAIN_FLAGS=--note 'it''s'", FROM_TRAINING),
+    ("TRAIN_FLAGS=it's", FROM_TRAINING),
     ("QUANTIZE=float16", {"convert.py", "evaluate.py"}),
     ("BACKBONE=efficientnet-lite0", FROM_TRAINING | {"fetch_backbone.py"}),
     ("BACKBONE_WEIGHTS=my weights.h5", FROM_TRAINING | {"fetch_backbone.py"}),
@@ -106,91 +140,174 @@ def test_a_touched_input_rebuilds_exactly_what_follows(project, touched, rebuilt
     ("DATA_MIRROR=elsewhere", set()),
 ])
 def test_a_changed_variable_rebuilds_exactly_what_follows(project, variable, rebuilt):
-    project("model.tflite")
-    project("report")
-    project.built()
-    assert project("-q", "model.tflite", variable).returncode == (1 if rebuilt else 0)
-    dry = project("-n", "model.tflite", "report", variable).stdout
-    assert {name for name in EVERYTHING | {"draw_data.py"} if f" scripts/{name}" in dry} == rebuilt
-    assert project("model.tflite", "report", variable).returncode == 0
-    assert project.built() == sorted(rebuilt)
-    assert project("-q", "model.tflite", "report", variable).returncode == 0
+    project.build("model.tflite", "report")
+    assert project.is_fresh("model.tflite", variable) == (not rebuilt)
+    announced = project.make("-n", "model.tflite", "report", variable).stdout
+    assert {name for name in EVERYTHING | {"draw_data.py"} if f" scripts/{name}" in announced} == rebuilt
+    assert project.build("model.tflite", "report", variable) == sorted(rebuilt)
+    assert project.is_fresh("model.tflite", "report", variable)
+
+
+@pytest.mark.parametrize("before, after", [("my_weights.h5", "my weights.h5"), ("a b", "a  b"), ("aa", "a"), ("a", "")])
+def test_similar_values_are_told_apart(project, before, after):
+    project.build("train", f"TRAIN_FLAGS={before}")
+    assert not project.is_fresh("train", f"TRAIN_FLAGS={after}")
 
 
 def test_own_photos_are_indexed_again_when_one_is_added(project):
-    photos = project.path / "my photos" / "cats"
-    photos.mkdir(parents=True)
-    (photos / "1.jpg").write_text("a photo")
-    variable = f"DATA={photos.parent}"
-    assert project("model.tflite", variable).returncode == 0
-    assert project.built() == sorted(CHAIN - {"download_data.py"} | {"index_folder.py"})
-    assert project("-q", "model.tflite", variable).returncode == 0
-    (photos / "2.jpg").write_text("another")
-    assert project("-q", "model.tflite", variable).returncode == 1
-    project("data", variable)
-    assert project.built() == ["index_folder.py"]
+    project.write("my photos/cats/1.jpg", "a photo")
+    variable = f"DATA={project.path / 'my photos'}"
+    assert project.build("model.tflite", variable) == sorted(CHAIN - {"download_data.py"} | {"index_folder.py"})
+    assert project.is_fresh("model.tflite", variable)
+    project.write("my photos/cats/2.jpg", "another")
+    assert project.build("data", variable) == ["index_folder.py"]
 
 
 @pytest.mark.parametrize("script, target", [("train.py", "artifacts/model.keras"),
                                             ("convert.py", "artifacts/model.tflite"),
                                             ("download_data.py", "data/clothing/index.csv")])
 def test_a_recipe_that_fails_leaves_no_target_behind(project, script, target):
-    assert project("model.tflite", FAIL=script).returncode != 0
+    assert project.make("model.tflite", FAIL=script).returncode != 0
     assert not (project.path / target).exists()
-    assert project("model.tflite").returncode == 0
+    assert project.make("model.tflite").returncode == 0
 
 
-def test_release_makes_each_stage_once_and_goes_on_where_it_was_stopped(project):
-    (project.path / "artifacts/release").mkdir(parents=True)
-    assert project("-j2", "release", FAIL="teach.py").returncode != 0
-    assert {"teach.py", "train.py"} <= set(project.built())
-    assert project("release").returncode == 0
-    built = project.built()
-    assert built.count("train.py") == 4 and built.count("convert.py") == 2 and "download_data.py" not in built
+def test_release_builds_each_stage_once_and_continues_where_it_was_stopped(project):
+    assert project.make("-j2", "release", FAIL="teach.py").returncode != 0
+    assert {"teach.py", "train.py"} <= set(project.ran())
+    runs = project.build("release")
+    assert runs.count("train.py") == 4 and runs.count("convert.py") == 2 and "download_data.py" not in runs
     released = (project.path / "artifacts/release").iterdir()
     assert {path.name for path in released} == {"model.tflite", "model-small.tflite"}
-    assert "train.py" not in project("-n", "release").stdout
-    os.utime(project.path / "scripts/teach.py")
-    project("release")
-    assert project.built().count("train.py") == 4  # the students, each in two stages, not their teachers
+    assert "train.py" not in project.make("-n", "release").stdout
 
 
-def test_a_released_model_is_never_made_by_the_way(project):
-    (project.path / "artifacts/release").mkdir(parents=True)
-    (project.path / "artifacts/release/model.tflite").touch()
-    assert project("report").returncode == 0
-    assert project.built() == ["download_data.py", "evaluate.py"]
+def test_new_soft_labels_train_the_students_again_but_not_the_teachers(project):
+    project.build("release")
+    project.touch("scripts/teach.py")
+    assert project.build("release").count("train.py") == 4
 
 
-def test_predict_takes_the_model_as_it_is(project):
-    project("model.tflite")
-    project.built()
-    os.utime(project.path / "scripts/train.py")
-    project("predict", "IMAGE=shirt.jpg")
-    assert project.built() == ["predict.py"]
-    asked = project("predict")
-    assert asked.returncode != 0 and "IMAGE is empty" in asked.stderr
+# Which model is used.
+
+@pytest.mark.parametrize("jobs", ["-j1", "-j4"])
+def test_a_model_that_is_built_by_the_same_make_is_the_one_that_is_used(project, jobs):
+    project.build(jobs, "model.tflite", "report", "docker-run")
+    report = project.arguments("evaluate.py")
+    assert report[report.index("--model") + 1] == "artifacts/model.tflite"
+    assert project.environment("docker.sh")["MODEL"] == "artifacts/model.tflite"
+    assert project.is_fresh("report") and project.is_fresh("artifacts/image.iid")
 
 
-def test_clean_keeps_photos_backbones_and_environments_and_distclean_keeps_the_users_own(project):
-    project("model.tflite")
-    for kept in ("artifacts/release/model.tflite", "data/mine/cats/1.jpg"):
-        (project.path / kept).parent.mkdir(parents=True)
-        (project.path / kept).touch()
-    project("clean")
-    left = {str(path.relative_to(project.path)) for path in project.path.rglob("*") if path.is_file()}
-    assert {"data/clothing/index.csv", "data/backbones/efficientnet-lite2.keras", "artifacts/release/model.tflite",
-            ".venv/train/.installed"} <= left
-    assert not left & {"artifacts/model.keras", "artifacts/model.tflite"}
-    project("distclean")
-    assert (project.path / "data/mine/cats/1.jpg").exists() and (project.path / "artifacts/release/model.tflite").exists()
+def test_without_a_model_of_ones_own_the_released_one_is_used_and_nothing_is_trained(project):
+    assert project.build("report", "docker-run") == ["docker.sh", "docker.sh", "download_data.py", "evaluate.py"]
+    assert project.environment("docker.sh")["MODEL"] == "artifacts/release/model.tflite"
+
+
+@pytest.mark.parametrize("target", ["report", "predict", "serve", "docker-run", "deploy", "deploy-plan"])
+def test_a_model_is_taken_as_it_is_even_if_its_sources_have_changed(project, target):
+    project.build("model.tflite")
+    project.touch("scripts/training/augmentation.py")
+    assert not set(project.build(target, "IMAGE=shirt.jpg")) & {"train.py", "convert.py"}
+
+
+def test_a_model_counts_by_its_content(project):
+    model = project.write("my model.tflite", "one")
+    project.build("report", f"MODEL={model}")
+    project.touch("my model.tflite")
+    assert project.is_fresh("report", f"MODEL={model}")
+    model.write_text("two")
+    assert project.build("report", f"MODEL={model}") == ["evaluate.py"]
+    assert not project.is_fresh("report")
+
+
+# How the user's values reach the scripts.
+
+MARKER = "executed"
+HOSTILE = [
+    "; touch executed;", "& touch executed &", "| touch executed", "`touch executed`", "$(touch executed)",
+    "$$(touch executed)", "$(shell touch executed)", "'; touch executed; '", '"; touch executed; "', "a\ntouch executed",
+    ")'`\"; touch executed", "x: ; touch executed", "it's # (a) \"photo\"? & `touch executed`",
+]
+GOALS = ["help", "data", "train", "convert", "report", "predict", "serve", "docker-run", "docker-test", "docker-stop",
+         "deploy", "deploy-plan", "deploy-status", "logs", "undeploy"]
+
+
+def settings() -> list[str]:
+    return re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("origin", ["command line", "environment"])
+def test_no_value_is_executed(project, value, origin):
+    names = ("DATASET", "BACKBONE", "QUANTIZE", "RUNTIME", "ARCH")
+    free = {name: value for name in [*settings(), "PHOTO", "UNKNOWN"] if name not in names}
+    for variables in (free, *({name: value} for name in names)):
+        if origin == "environment":
+            done = project.make("-k", *GOALS, **variables)
+        else:
+            done = project.make("-k", *GOALS, *(f"{name}={value}" for name, value in variables.items()))
+        assert not (project.path / MARKER).exists(), variables
+        assert variables == free or "must consist of letters" in done.stderr
+    assert project.ran()
+
+
+@pytest.mark.parametrize("image, arguments", [
+    ("https://host/a.jpg?w=1&h=2", ["https://host/a.jpg?w=1&h=2"]),
+    ("it's (1) #2 & \"more\".jpg", ["it's (1) #2 & \"more\".jpg"]),  # such a file exists
+    ("a.jpg  https://host/b.jpg?c=(d) it's", ["a.jpg", "https://host/b.jpg?c=(d)", "it's"]),
+    ("~/a.jpg b.jpg", [f"{Path.home()}/a.jpg", "b.jpg"]),
+    ("$HOME.jpg", ["$HOME.jpg"]),
+    ("--json", ["--json"]),
+])
+def test_images_reach_the_scripts_as_they_are(project, image, arguments):
+    project.write("it's (1) #2 & \"more\".jpg", "a photo")
+    project.build("predict", f"IMAGE={image}")
+    assert project.arguments("predict.py") == ["--model", "artifacts/release/model.tflite", "--", *arguments]
+
+
+def test_values_reach_the_scripts_as_they_are(project):
+    odd = "it's (1) #2 & $more"
+    project.write(f"{odd}/cats/1.jpg", "a photo")
+    project.write(f"{odd}.tflite", "a model")
+    project.build("train", "deploy", f"DATA={odd}", f"MODEL={odd}.tflite", f"STACK={odd}", f"PARAMETERS=A={odd}",
+                  f"BACKBONE_WEIGHTS={odd}", "TRAIN_FLAGS=--epochs 0 --soft-labels ~/a;b")
+    assert project.arguments("index_folder.py")[:2] == ["--input", odd]
+    assert project.arguments("fetch_backbone.py")[1:3] == ["--weights", odd]
+    assert project.arguments("train.py")[-4:] == ["--epochs", "0", "--soft-labels", f"{Path.home()}/a;b"]
+    assert project.environment("deploy.sh") == {"MODEL": f"{odd}.tflite", "STACK": odd, "PARAMETERS": f"A={odd}"}
+
+
+def test_predict_without_an_image_says_so(project):
+    done = project.make("predict")
+    assert done.returncode != 0 and "IMAGE is empty" in done.stderr
+
+
+# Cleaning and help.
+
+def test_clean_keeps_photos_backbones_and_environments(project):
+    project.build("model.tflite")
+    project.build("clean")
+    assert sorted(path.name for path in (project.path / "artifacts").iterdir()) == ["release"]
+    for kept in ("data/clothing/index.csv", "data/backbones/efficientnet-lite2.keras", ".venv/train/.installed"):
+        assert (project.path / kept).exists(), kept
+
+
+def test_distclean_keeps_the_users_own_photos_and_the_released_model(project):
+    project.build("model.tflite")
+    photo = project.write("data/mine/cats/1.jpg", "a photo")
+    project.build("distclean")
+    assert photo.exists() and (project.path / "artifacts/release/model.tflite").exists()
     assert not (project.path / ".venv").exists() and not (project.path / "data/clothing").exists()
 
 
 def test_help_names_every_target_and_variable(project):
-    text = project().stdout
-    makefile = (ROOT / "Makefile").read_text()
-    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)", makefile, re.M).group(1).replace("\\\n", " ").split()
-    variables = re.findall(r"^([A-Z_]+) \?=", makefile, re.M)
-    for name in [*phony, *variables]:
-        assert name == "FORCE" or re.search(rf"^  {re.escape(name)} +\S", text, re.M), name
+    done = project.make()
+    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)[1].replace("\\\n", " ")
+    for name in {*phony.split(), *settings()} - {"FORCE"}:
+        assert re.search(rf"^  {re.escape(name)} +\S", done.stdout, re.M), name
+
+
+def test_make_warns_of_no_undefined_variable(project):
+    for arguments in ([], ["-n", *GOALS, "test", "release", "IMAGE=a"]):
+        assert "warning" not in project.make("--warn-undefined-variables", *arguments).stderr

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What runs on AWS: scripts/aws/stack.sh status|logs|remove    as make deploy-status, logs, undeploy
+# What runs on AWS: scripts/aws/stack.sh status|logs|undeploy    as make deploy-status, logs, undeploy
 # Environment: STACK, the stack's name; AWS, the client.
 # shellcheck source=scripts/aws/common.sh
 source "$(dirname "$0")/common.sh"
@@ -26,7 +26,7 @@ logs() {
   done
 }
 
-remove() {
+undeploy() {
   local answer role
   read -rp "This deletes the stack $STACK in $AWS_DEFAULT_REGION with its API, logs and images. Type its name: " answer
   [[ $answer == "$STACK" ]] || die "nothing was deleted."
@@ -43,8 +43,8 @@ remove() {
 connect
 if [[ ! $status ]]; then
   echo "There is no stack $STACK in account $account, region $AWS_DEFAULT_REGION."
-elif [[ ${1-} =~ ^(status|logs|remove)$ ]]; then
+elif [[ ${1-} =~ ^(status|logs|undeploy)$ ]]; then
   "$1"
 else
-  die "usage: stack.sh status|logs|remove"
+  die "usage: stack.sh status|logs|undeploy"
 fi
