@@ -1,4 +1,5 @@
-"""Getting the photos: servers that cut, stall, lie and redirect, archives that attack, folders left half done."""
+"""Downloading the photos: interrupted and wrong answers, hostile archives, incomplete folders, two processes."""
+import contextlib
 import csv
 import hashlib
 import http.server
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -83,14 +86,12 @@ def send(body: bytes, status: int = 200, length: int | None = None, **headers):
     return answer
 
 
-def resume(body: bytes = ARCHIVE):
-    """A server that knows ranges, as most do."""
-    def answer(handler):
-        start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
-        if start >= len(body):
-            return send(b"", 416, Content_Range=f"bytes */{len(body)}")(handler)
-        send(body[start:], 206, Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}")(handler)
-    return answer
+def resume(handler):
+    """Answer as a server that supports ranges, as most do."""
+    start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
+    if start >= len(ARCHIVE):
+        return send(b"", 416, Content_Range=f"bytes */{len(ARCHIVE)}")(handler)
+    send(ARCHIVE[start:], 206, Content_Range=f"bytes {start}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}")(handler)
 
 
 def chunked(body: bytes, whole: bool):
@@ -106,78 +107,77 @@ def chunked(body: bytes, whole: bool):
 
 
 def stall(handler):
-    """Some bytes, then silence until the client hangs up."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(ARCHIVE)))
-    handler.end_headers()
-    handler.wfile.write(ARCHIVE[:HALF])
+    """Half of the archive, then silence until the client hangs up."""
+    send(ARCHIVE[:HALF], length=len(ARCHIVE))(handler)
     handler.rfile.read(1)
 
 
 def drip(handler):
-    """A byte now and then: never silent, never done."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(ARCHIVE)))
-    handler.end_headers()
-    try:
+    """A byte every 20 ms: never silent, never done."""
+    send(b"", length=len(ARCHIVE))(handler)
+    with contextlib.suppress(OSError):
         for byte in ARCHIVE:
             handler.wfile.write(bytes([byte]))
-            if threading.Event().wait(0.02):
-                break
-    except OSError:
-        pass
+            time.sleep(0.02)
+
+
+class Script:
+    """download_data.py, with its folder and its mirror below `folder`."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.index = folder / "clothing", folder / "clothing" / "index.csv"
+        self.mirror = folder / "mirror" / download_data.ARCHIVE
+        self.partial = self.folder / f".{download_data.ARCHIVE}.part"
+
+    def flags(self, url: str) -> list[str]:
+        return ["--mirror", str(self.mirror.parent), "--url", url, "--output", str(self.index), "--digest", DIGEST]
+
+    def __call__(self, url: str, *flags: str) -> str | None:
+        """Run the script; returns its error message."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(download_data, "FIRST_WAIT", 0.001)
+            patch.setattr(sys, "argv", ["download_data.py", *self.flags(url), *flags])
+            try:
+                return download_data.main()
+            except SystemExit as error:
+                return error.code
+
+    def assert_complete(self) -> None:
+        files = {str(path.relative_to(self.folder)): path.read_bytes()
+                 for path in self.folder.rglob("*") if path.is_file() and path.name not in ("index.csv", ".lock")}
+        assert files == PHOTOS  # all of them, and neither a README nor anything temporary
+        assert {row["path"]: (row["split"], row["label"], row["sha256"]) for row in csv.DictReader(open(self.index))} == {
+            name: (*name.split("/")[:2], hashlib.sha256(data).hexdigest()) for name, data in PHOTOS.items()}
+
+    def succeed(self, url: str) -> None:
+        assert self(url) is None
+        self.assert_complete()
+
+    def fail(self, url: str, *flags: str) -> str:
+        """Check that the message names three ways out, and that neither photos nor index are left."""
+        message = self(url, *flags)
+        for way in ("DATA_MIRROR=", "DATA=folder", "DATASET=drawn", download_data.ARCHIVE):
+            assert way in message
+        assert {path.name for path in self.folder.rglob("*")} <= {".lock", self.partial.name}
+        return message
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """run(url, flag, …) runs the script; returns (its message or None, the rows of the index or None)."""
-    monkeypatch.setattr(download_data, "FIRST_WAIT", 0.001)
-    output = tmp_path / "clothing" / "index.csv"
-
-    def script(url="http://127.0.0.1:9/", *flags):
-        monkeypatch.setattr(sys, "argv", ["download_data.py", "--mirror", str(tmp_path / "mirror"), "--url", url,
-                                          "--output", str(output), "--digest", DIGEST, *flags])
-        try:
-            download_data.main()
-            message = None
-        except SystemExit as error:
-            message = error.code
-        script.printed = capsys.readouterr().out
-        return message, list(csv.DictReader(open(output))) if output.exists() else None
-    script.folder, script.mirror = output.parent, tmp_path / "mirror" / download_data.ARCHIVE
-    script.partial = output.parent / f".{download_data.ARCHIVE}.part"
-    return script
+def run(tmp_path):
+    return Script(tmp_path)
 
 
-def assert_complete(run, message, rows):
-    assert message is None
-    files = {str(path.relative_to(run.folder)): path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
-    assert files.pop("index.csv") and files.pop(".lock") == b""
-    assert files == PHOTOS  # all of them, and neither a README nor anything temporary
-    assert {row["path"]: (row["split"], row["label"], row["sha256"]) for row in rows} == {
-        name: (*name.split("/")[:2], hashlib.sha256(data).hexdigest()) for name, data in PHOTOS.items()}
-
-
-def assert_nothing(run, message, rows):
-    """It failed, said what to do, and left neither photos nor index."""
-    for way in ("DATA_MIRROR=", "DATA=folder", "DATASET=drawn", download_data.ARCHIVE):
-        assert way in message
-    assert rows is None
-    assert {path.name for path in run.folder.rglob("*")} <= {".lock", run.partial.name}
-
-
-def test_the_mirror_is_taken_first(run, serve):
+def test_the_archive_in_the_mirror_is_used_first(run, serve):
     url, ranges = serve(send(b"", 500))
     run.mirror.parent.mkdir()
     run.mirror.write_bytes(ARCHIVE)
-    assert_complete(run, *run(url))
-    assert ranges == []
-    assert run.mirror.read_bytes() == ARCHIVE
+    run.succeed(url)
+    assert ranges == [] and run.mirror.read_bytes() == ARCHIVE
 
 
-def test_a_table_of_labels_and_splits_is_printed(run, serve):
+def test_a_table_of_labels_and_splits_is_printed(run, serve, capsys):
     run(serve(send(ARCHIVE))[0])
-    assert [line.split() for line in run.printed.splitlines()[1:5]] == [
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:5]] == [
         ["label", "train", "validation", "test", "total"], ["hat", "3", "3", "3", "9"], ["shoes", "3", "3", "3", "9"],
         ["total", "6", "6", "6", "18"]]
 
@@ -187,46 +187,46 @@ def test_a_table_of_labels_and_splits_is_printed(run, serve):
     pytest.param([chunked(ARCHIVE, whole=True)], id="no length"),
     pytest.param([send(b"", 302, Location="/elsewhere"), send(ARCHIVE)], id="redirected"),
     pytest.param([send(b"", 503), send(b"", 500), send(b"", 429), send(ARCHIVE)], id="busy at first"),
-    pytest.param([send(ARCHIVE[:HALF], length=len(ARCHIVE)), resume()], id="cut, resumed"),
+    pytest.param([send(ARCHIVE[:HALF], length=len(ARCHIVE)), resume], id="cut, resumed"),
     pytest.param([send(ARCHIVE[:HALF], length=len(ARCHIVE)), send(ARCHIVE)], id="cut, ignores Range"),
     pytest.param([chunked(ARCHIVE[:HALF], whole=False), send(ARCHIVE)], id="no length, cut"),
     pytest.param([send(ARCHIVE[:HALF], length=len(ARCHIVE)), send(ARCHIVE[9:], 206, Content_Range="bytes 9-99/99"),
                   send(ARCHIVE)], id="cut, then another part"),
 ])
 def test_the_photos_arrive(run, serve, answers):
-    assert_complete(run, *run(serve(*answers)[0]))
+    run.succeed(serve(*answers)[0])
 
 
-def test_a_silent_server_is_left_and_asked_for_the_rest(run, serve, monkeypatch):
+def test_after_silence_the_rest_is_requested(run, serve, monkeypatch):
     monkeypatch.setattr(download_data, "TIMEOUT", 0.2)
-    url, ranges = serve(stall, resume())
-    assert_complete(run, *run(url))
+    url, ranges = serve(stall, resume)
+    run.succeed(url)
     assert ranges == [None, f"bytes={HALF}-"]
 
 
-def test_cuts_that_bring_something_do_not_count_as_failures(run, serve):
+def test_attempts_with_progress_do_not_count_as_failures(run, serve):
     step = len(ARCHIVE) // (3 * download_data.ATTEMPTS)
     cuts = [send(ARCHIVE[start:start + step], 206 if start else 200, length=len(ARCHIVE) - start,
                  Content_Range=f"bytes {start}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}")
             for start in range(0, 2 * download_data.ATTEMPTS * step, step)]
-    assert_complete(run, *run(serve(*cuts, resume())[0]))
+    run.succeed(serve(*cuts, resume)[0])
 
 
 @pytest.mark.parametrize("left", [ARCHIVE[:HALF], ARCHIVE, ARCHIVE + b"more"], ids=["half", "whole", "too much"])
-def test_the_next_run_goes_on_from_what_is_there(run, serve, left):
+def test_the_next_run_resumes_the_download(run, serve, left):
     run.folder.mkdir()
     run.partial.write_bytes(left)
-    url, ranges = serve(resume(), send(ARCHIVE))
-    assert_complete(run, *run(url))
+    url, ranges = serve(resume, send(ARCHIVE))
+    run.succeed(url)
     assert ranges[0] == f"bytes={len(left)}-"
 
 
-def test_a_partial_download_of_something_else_costs_one_run(run, serve):
+def test_a_wrong_partial_download_costs_one_run(run, serve):
     run.folder.mkdir()
     run.partial.write_bytes(b"x" * HALF)
-    url, _ = serve(resume(), send(ARCHIVE))
-    assert_nothing(run, *run(url))
-    assert_complete(run, *run(url))
+    url, _ = serve(resume, send(ARCHIVE))
+    run.fail(url)
+    run.succeed(url)
 
 
 @pytest.mark.parametrize("answer, requests, words", [
@@ -244,34 +244,26 @@ def test_a_partial_download_of_something_else_costs_one_run(run, serve):
 ])
 def test_a_download_that_fails_says_why(run, serve, answer, requests, words):
     url, ranges = serve(answer)
-    message, rows = run(url)
-    assert words in message
-    assert url in message
+    message = run.fail(url)
+    assert words in message and url in message
     assert requests in (None, len(ranges))
-    assert_nothing(run, message, rows)
 
 
-def test_no_server_at_all(run):
-    message, rows = run("http://127.0.0.1:9/photos.tar.gz")
-    assert "Connection refused" in message
-    assert_nothing(run, message, rows)
+def test_without_a_server_it_says_so(run):
+    assert "Connection refused" in run.fail("http://127.0.0.1:9/photos.tar.gz")
 
 
-def test_a_drip_ends_at_the_time_limit_and_is_kept(run, serve):
-    url, _ = serve(drip, resume())
-    message, rows = run(url, "--time-limit", "0.3")
-    assert "time limit" in message
-    assert_nothing(run, message, rows)
+def test_a_slow_download_ends_at_the_time_limit_and_is_resumed_by_the_next_run(run, serve):
+    url, _ = serve(drip, resume)
+    assert "time limit" in run.fail(url, "--time-limit", "0.3")
     assert ARCHIVE.startswith(run.partial.read_bytes())
-    assert_complete(run, *run(url))
+    run.succeed(url)
 
 
 @pytest.mark.parametrize("answer", [send(ARCHIVE), chunked(ARCHIVE, whole=True)], ids=["said", "not said"])
-def test_a_download_over_the_limit_is_stopped(run, serve, monkeypatch, answer):
+def test_a_download_that_is_too_large_is_stopped(run, serve, monkeypatch, answer):
     monkeypatch.setattr(download_data, "MAX_BYTES", len(ARCHIVE) - 1)
-    message, rows = run(serve(answer)[0])
-    assert "larger than" in message
-    assert_nothing(run, message, rows)
+    assert "larger than" in run.fail(serve(answer)[0])
 
 
 LINK, HARD_LINK, DEVICE, FIFO = (dict(type=kind) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
@@ -289,27 +281,21 @@ LINK, HARD_LINK, DEVICE, FIFO = (dict(type=kind) for kind in (tarfile.SYMTYPE, t
     member("clothes-1234/train/hat/device.jpg", **DEVICE),
     member("clothes-1234/train/hat/fifo.jpg", **FIFO),
 ], ids=lambda info: f"{info.name} {info.type.decode()}")
-def test_an_archive_that_reaches_outside_is_refused(run, serve, bad, tmp_path):
-    message, rows = run(serve(send(archive(PHOTOS, bad)))[0])
-    assert "a link, a device or a path outside" in message
-    assert_nothing(run, message, rows)
+def test_an_archive_with_links_devices_or_paths_outside_is_refused(run, serve, bad, tmp_path):
+    assert "a link, a device or a path outside" in run.fail(serve(send(archive(PHOTOS, bad)))[0])
     assert [path for path in tmp_path.rglob("*") if "outside" in path.name or path.is_symlink()] == []
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(run, serve, monkeypatch):
     monkeypatch.setattr(download_data, "MAX_BYTES", len(ARCHIVE) + 1)
-    message, rows = run(serve(send(ARCHIVE))[0])
-    assert "unpacks to more than" in message
-    assert_nothing(run, message, rows)
+    assert "unpacks to more than" in run.fail(serve(send(ARCHIVE))[0])
 
 
 def test_a_wrong_archive_in_the_mirror_is_named_and_left_there(run, serve):
     run.mirror.parent.mkdir()
     run.mirror.write_bytes(b"not an archive")
     url, ranges = serve(send(ARCHIVE))
-    message, rows = run(url)
-    assert str(run.mirror) in message
-    assert_nothing(run, message, rows)
+    assert str(run.mirror) in run.fail(url)
     assert run.mirror.exists()
     assert ranges == []  # the data are never swapped for others without a word
 
@@ -318,38 +304,34 @@ def test_a_folder_left_half_unpacked_is_made_whole(run, serve):
     for stale in ("train/hat/0.jpg", "train/gloves/9.jpg", ".new/test/hat/1.jpg"):
         (run.folder / stale).parent.mkdir(parents=True)
         (run.folder / stale).write_bytes(b"half")
-    assert_complete(run, *run(serve(send(ARCHIVE))[0]))
+    run.succeed(serve(send(ARCHIVE))[0])
 
 
-def test_photos_that_are_there_are_not_downloaded_again_and_missing_ones_are(run, serve):
+@pytest.mark.parametrize("lost, requests", [("index.csv", 1), ("test/hat/0.jpg", 2)])
+def test_only_a_folder_without_all_the_photos_is_downloaded_again(run, serve, lost, requests):
     url, ranges = serve(send(ARCHIVE))
-    assert_complete(run, *run(url))
-    (run.folder / "index.csv").unlink()
-    assert_complete(run, *run(url))
-    assert len(ranges) == 1
-    (run.folder / "test/hat/0.jpg").unlink()
-    assert_complete(run, *run(url))
-    assert len(ranges) == 2
+    for _ in range(2):
+        run.succeed(url)
+        (run.folder / lost).unlink()
+    assert len(ranges) == requests
 
 
 def test_a_failure_leaves_the_photos_of_an_earlier_run(run, serve):
     url, _ = serve(send(ARCHIVE))
-    _, rows = run(url)
-    message, _ = run(url, "--digest", "another")
-    assert "not the expected ones" in message
-    assert_complete(run, None, rows)
+    assert run(url) is None
+    assert "not the expected ones" in run(url, "--digest", "another")
+    run.assert_complete()
 
 
-def test_two_processes_download_once_and_spoil_nothing(run, serve):
+def test_two_processes_download_once_and_leave_one_whole_folder(run, serve):
     url, ranges = serve(send(ARCHIVE))
-    command = [sys.executable, download_data.__file__, "--url", url, "--digest", DIGEST,
-               "--output", run.folder / "index.csv"]
     with locked(run.folder):
-        processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        processes = [subprocess.Popen([sys.executable, download_data.__file__, *run.flags(url)],
+                                      stderr=subprocess.PIPE, text=True) for _ in range(2)]
         for process in processes:
             assert "waiting for another process" in process.stderr.readline()
         assert ranges == []
     for process in processes:
         assert process.wait(60) == 0, process.stderr.read()
     assert len(ranges) == 1
-    assert_complete(run, None, list(csv.DictReader(open(run.folder / "index.csv"))))
+    run.assert_complete()

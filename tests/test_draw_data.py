@@ -1,7 +1,9 @@
 """Drawn garments: equal for equal seeds, different for each label, whole where two processes draw at once."""
 import csv
+import os
 import subprocess
 import sys
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 import draw_data
-from training.index import find_photos, locked, read_index
+from training.index import SPLITS, find_photos, locked, read_index, write_photos
 
 SCRIPT = [sys.executable, ROOT / "scripts" / "draw_data.py", "--output"]
 LABELS = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
@@ -103,3 +105,21 @@ def test_pictures_that_are_there_are_not_replaced(tmp_path):
     before = {path: path.stat().st_ino for path in tmp_path.glob("*/*/*.jpg")}
     draw(tmp_path, "--per-label", "1")
     assert {path: path.stat().st_ino for path in tmp_path.glob("*/*/*.jpg")} == before
+
+
+def test_an_interrupted_replacement_leaves_no_index_and_the_next_run_completes_it(tmp_path, monkeypatch):
+    def write(content):
+        write_photos(tmp_path / "index.csv", [(Path(split, "hat", "0.jpg"), content) for split in SPLITS])
+
+    def interrupt(source, target):
+        if target.name == "validation":
+            raise KeyboardInterrupt
+        replace(source, target)
+    replace = os.replace
+    write(b"old")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", interrupt)
+        write(b"new")
+    assert not (tmp_path / "index.csv").exists()
+    write(b"new")
+    assert [photo.path.read_bytes() for photo in read_index(tmp_path / "index.csv")] == [b"new"] * 3

@@ -49,18 +49,11 @@ def photos(tmp_path_factory):
 def served(tmp_path_factory):
     """The address of the real API, with the tiny model of colours."""
     model = colour_model.write(tmp_path_factory.mktemp("served") / "model.tflite")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, ROOT / "scripts" / "serve.py", "--model", model, "--port", str(port)],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = []
-    for line in server.stdout:  # until it says where it listens
-        lines.append(line)
-        if str(port) in line:
-            break
-    assert server.poll() is None, "".join(lines)
-    threading.Thread(target=server.stdout.read, daemon=True).start()
-    yield f"http://127.0.0.1:{port}"
+    server = subprocess.Popen([sys.executable, ROOT / "scripts" / "serve.py", "--model", model, "--port", "0"],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    address = re.search(r"http://[\d.:]+", server.stdout.readline())[0]
+    threading.Thread(target=server.stdout.read, daemon=True).start()  # the log must not fill the pipe
+    yield address
     server.terminate()
     server.wait(30)
 

@@ -40,13 +40,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def find_photos(folder: Path) -> list[Photo]:
-    """The photos that lie in <split>/<label>/ below a folder."""
+    """The photos <split>/<label>/*.jpg below a folder."""
     return [Photo(path, path.parent.name, path.parts[-3], hashlib.sha256(path.read_bytes()).hexdigest())
-            for split in SPLITS for path in sorted((folder / split).glob("*/*"))]
+            for split in SPLITS for path in sorted((folder / split).glob("*/*.jpg"))]
 
 
 def write_photos(index: Path, files: Iterable[tuple[Path, bytes]], digest: str | None = None) -> list[Photo]:
-    """Write files, given as (split/label/name, bytes), beside `index`, and then `index`. The folder must be locked.
+    """Write files, given as (split/label/name.jpg, bytes), beside `index`, and then `index`. The folder must be locked.
 
     The earlier photos are replaced after all new ones are written. Meanwhile there is no index, so that an index always
     stands for whole splits. If the folder holds the same photos already, they stay, as another process may be reading
