@@ -3,9 +3,11 @@
 The labels and the record travel inside the file as zip entries behind the network (the convention of TFLite metadata
 for associated files): `unzip -p model.tflite labels.txt`. Needs NumPy and one of the two interpreters.
 """
+import hashlib
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -31,11 +33,15 @@ class Model:
     labels: the names of the classes, in the order of the probabilities.
     size: (height, width) of the input in pixels.
     record: what convert.py wrote about the model: data, flags, metrics, confidence threshold.
+    threshold: the probability from which a label counts as confident.
+    digest: the first 12 hex digits of the file's SHA-256, by which a result can be traced to its model.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int = 1):
         self.record = read_record(path)
         self.labels = self.record["labels"]
+        self.threshold = self.record.get("confidence_threshold") or 0
+        self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
         self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]

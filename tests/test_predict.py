@@ -1,7 +1,6 @@
 """scripts/predict.py as its users call it, in the environment that holds only what serving needs."""
 import json
 import os
-import pty
 import subprocess
 
 import pytest
@@ -29,8 +28,10 @@ def folder(tmp_path_factory):
         Image.new("RGB", (60, 80), colour).save(folder / "photos" / f"{name}.jpg")
     (folder / "photos" / "green.jpg").rename(folder / "photos" / "GREEN.JPEG")
     (folder / "photos" / "._red.jpg").write_bytes(b"what macOS leaves on other file systems")
-    (folder / "photos" / "notes.txt").write_text("no photo")
+    (folder / "photos" / "notes.md").write_text("no photo")
+    (folder / "list.txt").write_text("photos/red.jpg\ngone.jpg\n")
     (folder / "bad").mkdir()
+    os.mkfifo(folder / "bad" / "pipe.jpg")
     (folder / "bad" / "cut.jpg").write_bytes((folder / "photos" / "red.jpg").read_bytes()[:400])
     (folder / "bad" / "empty.jpg").write_bytes(b"")
     (folder / "bad" / "text.jpg").write_text("no photo")
@@ -97,7 +98,8 @@ def test_json_lines_hold_each_photo_and_each_error(folder):
     ("bad/cut.jpg", "is the file complete?"),
     ("bad/empty.jpg", "not an image"),
     ("bad/text.jpg", "not an image"),
-    ("photos/notes.txt", "not an image"),  # named by the user, so it is tried
+    ("photos/notes.md", "not an image"),  # named by the user, so it is tried
+    ("bad/pipe.jpg", "not a file"),
     ("gone.jpg", "No such file"),
     ("none", "holds no photo (.jpg"),
 ])
@@ -136,15 +138,10 @@ def test_control_characters_in_names_do_not_reach_the_terminal(folder):
     assert json.loads(predict(folder, "--json", name).stdout)["image"] == name
 
 
-def test_progress_is_shown_in_a_terminal(folder):
-    ours, theirs = pty.openpty()
-    result = subprocess.run([PYTHON, ROOT / "scripts" / "predict.py", "--model", "model.tflite", "photos"], cwd=folder,
-                            stdout=subprocess.PIPE, stderr=theirs, text=True)
-    os.close(theirs)
-    shown = os.read(ours, 10_000).decode()
-    os.close(ours)
-    assert "3 of 4" in shown and shown.endswith("\r\x1b[K")
-    assert len(result.stdout.splitlines()) == 5
+def test_lists_and_globs_are_expanded(folder):
+    result = predict(folder, "list.txt", "photos/d*")
+    assert [line.split()[-1] for line in result.stdout.splitlines()[:-1]] == ["photos/red.jpg", "photos/deeper/grey.jpg"]
+    assert result.stderr == "gone.jpg: No such file or directory\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error_to_report(folder):
