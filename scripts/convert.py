@@ -81,7 +81,7 @@ def main() -> None:
 def write_model(path: Path, network: bytes, labels: list[str], metadata: dict) -> None:
     """The network with labels.txt and metadata.json as zip entries behind it, where interpreters don't look."""
     path.write_bytes(network)
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "a") as archive:  # not compressed, as MediaPipe requires
         archive.writestr("labels.txt", "\n".join(labels) + "\n")
         archive.writestr("metadata.json", json.dumps(metadata, indent=1))
 

@@ -19,12 +19,14 @@ def network(sharpness: float) -> bytes:
     """uint8 [1, 40, 30, 3] -> softmax over sharpness * (mean blue, green, red in 0..1)."""
     import keras
     import tensorflow as tf
+
+    from training.metadata import with_metadata
     pixels = keras.Input((*SIZE, 3), batch_size=1, dtype="uint8")
     means = keras.layers.GlobalAveragePooling2D()(keras.ops.cast(pixels, "float32") / 255)
     dense = keras.layers.Dense(3, "softmax", use_bias=False)
     model = keras.Model(pixels, dense(means))
     dense.set_weights([sharpness * np.eye(3)[::-1]])
-    return tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    return with_metadata(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
 def write(path: Path, labels=LABELS, sharpness: float = 5, **metadata) -> Path:

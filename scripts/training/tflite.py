@@ -1,6 +1,8 @@
 """A Keras network as a TensorFlow Lite flatbuffer."""
 import os
 
+from training.metadata import with_metadata
+
 
 def frozen_graph(model):
     """The inference graph of a Keras model for one image, its variables replaced by constants.
@@ -32,7 +34,7 @@ def to_tflite(model, quantize: str, calibration=()) -> bytes:
     elif quantize == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    return compact(converter.convert())
+    return compact(with_metadata(converter.convert()))
 
 
 def compact(network: bytes) -> bytes:
