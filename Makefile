@@ -152,9 +152,10 @@ PIP_INSTALL = $(@D)/bin/python -m pip install --quiet --disable-pip-version-chec
 	$(PIP_INSTALL) -r $<
 	touch $@
 
-test: | .venv/train/.tests-installed $(patsubst %,.venv/%/.installed,ai-edge-litert aws aws-tests) $(OLD_RUNTIME)
+test: | .venv/train/.tests-installed $(patsubst %,.venv/%/.installed,ai-edge-litert label mediapipe aws aws-tests) $(OLD_RUNTIME)
 test: ## every test that this machine can run
 	$(TRAIN) -m pytest
+include scripts/label.mk
 
 ##@ Cleaning
 clean: ## remove what was built; photos, backbones and environments stay
@@ -166,4 +167,4 @@ help: ## this text
 	@awk 'function row(name, more) { sub(/.* ## /, ""); printf "  %-17s %s%s\n", name, $$0, more } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[A-Z_]+ \?=.* ## / { row($$1, $$3 ~ /^(##|\$$)/ ? "" : " [" $$3 "]") } \
-	  /^[a-z.-]+:.* ## / { split($$0, part, ":"); row(part[1], "") }' Makefile
+	  /^[a-z.-]+:.* ## / { split($$0, part, ":"); row(part[1], "") }' $(MAKEFILE_LIST)

@@ -34,7 +34,7 @@ class Project:
 
     def __init__(self, folder: Path):
         self.path = project_copy(folder, environments=False)
-        for name in ("train", "ai-edge-litert", "aws"):
+        for name in ("train", "ai-edge-litert", "label", "aws"):
             self._stub(f".venv/{name}/bin/python")
             (self.path / ".venv" / name / ".installed").touch()
         for name in ("docker.sh", "deploy.sh", "aws/stack.sh"):
@@ -204,7 +204,7 @@ def test_without_a_model_of_ones_own_the_released_one_is_used_and_nothing_is_tra
     assert project.environment("docker.sh")["MODEL"] == "artifacts/release/model.tflite"
 
 
-@pytest.mark.parametrize("target", ["report", "predict", "serve", "docker-run", "deploy", "deploy-plan"])
+@pytest.mark.parametrize("target", ["report", "predict", "label", "serve", "docker-run", "deploy", "deploy-plan"])
 def test_a_model_is_taken_as_it_is_even_if_its_sources_have_changed(project, target):
     project.build("model.tflite")
     project.touch("scripts/training/augmentation.py")
@@ -230,11 +230,12 @@ HOSTILE = [
     ")'`\"; touch executed", "x: ; touch executed", "it's # (a) \"photo\"? & `touch executed`",
 ]
 GOALS = ["help", "data", "train", "convert", "report", "predict", "serve", "docker-run", "docker-test", "docker-stop",
-         "deploy", "deploy-plan", "deploy-status", "logs", "undeploy"]
+         "deploy", "deploy-plan", "deploy-status", "logs", "undeploy", "label"]
 
 
 def settings() -> list[str]:
-    return re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), re.M)
+    texts = [(ROOT / name).read_text() for name in ("Makefile", "scripts/label.mk")]
+    return re.findall(r"^([A-Z_]+) \?=", "".join(texts), re.M)
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -264,6 +265,9 @@ def test_images_reach_the_scripts_as_they_are(project, image, arguments):
     project.write("it's (1) #2 & \"more\".jpg", "a photo")
     project.build("predict", f"IMAGE={image}")
     assert project.arguments("predict.py") == ["--model", "artifacts/release/model.tflite", "--", *arguments]
+    project.build("label", f"IMAGE={image}", f"OUT={image}")
+    assert project.arguments("label.py")[2:] == ["--output", image.replace("~", str(Path.home())), "--unsure", "0", "--",
+                                                 *arguments]
 
 
 def test_values_reach_the_scripts_as_they_are(project):
@@ -278,8 +282,9 @@ def test_values_reach_the_scripts_as_they_are(project):
     assert project.environment("deploy.sh") == {"MODEL": f"{odd}.tflite", "STACK": odd, "PARAMETERS": f"A={odd}"}
 
 
-def test_predict_without_an_image_says_so(project):
-    done = project.make("predict")
+@pytest.mark.parametrize("target", ["predict", "label"])
+def test_without_an_image_make_says_so(project, target):
+    done = project.make(target)
     assert done.returncode != 0 and "IMAGE is empty" in done.stderr
 
 

@@ -1,0 +1,14 @@
+##@ Labels for many photos
+OUT ?= labels.csv               ## table that `make label` writes: .csv, .jsonl or .parquet
+UNSURE ?= 0                     ## number of uncertain photos on a page to correct by hand, beside OUT
+$(call settle,OUT UNSURE)
+
+.PHONY: label
+label: scripts/label.py $(AWAITED_MODEL) | .venv/label/.installed ## label all of IMAGE on every core; resumes
+	@.venv/label/bin/python $< --model $(call quote,$(MODEL)) --output $(call quote,$(OUT)) \
+	  --unsure $(call quote,$(UNSURE)) -- $(or $(PHOTOS),$(error IMAGE is empty: make label IMAGE=folder))
+
+# The interpreter names dependencies that only its compilers need, so pip must not look for them.
+.venv/label/.installed: PIP_INSTALL += --no-deps
+.venv/label/.installed: requirements-serve.txt scripts/labelling/requirements.txt
+.venv/mediapipe/.installed: tests/mediapipe/requirements.txt
