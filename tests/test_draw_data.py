@@ -20,7 +20,7 @@ LABELS = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "s
 def draw(folder, *flags):
     run = subprocess.run([*SCRIPT, folder / "index.csv", *flags], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
-    return run.stdout, {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.name != ".lock"}
+    return run.stdout, {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.[jc]*")}
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path):

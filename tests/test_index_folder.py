@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def index(monkeypatch, capsys):
-    """index(folder, flag, …) runs the script; returns (what it printed, its errors, the rows of the index or None)."""
+    """index(folder, flag, …) runs the script; returns (its output, its errors, the rows of the index or None)."""
     def run(folder, *flags, output=None):
         output = output or folder.parent / "own" / "index.csv"
         monkeypatch.setattr(sys, "argv", ["index_folder.py", "--input", str(folder), "--output", str(output), *flags])
@@ -213,7 +213,7 @@ def test_links_are_followed_and_what_is_no_file_is_left_out_without_blocking(ind
     for name, target in (("itself.jpg", "itself.jpg"), ("nothing.jpg", "gone.jpg"), ("endless.jpg", "/dev/zero")):
         (root / "hat" / name).symlink_to(target)
     os.mkfifo(root / "hat" / "pipe.jpg")
-    socket.socket(socket.AF_UNIX).bind(os.path.relpath(root / "hat" / "socket.jpg"))  # relative, as 107 bytes is the limit
+    socket.socket(socket.AF_UNIX).bind(os.path.relpath(root / "hat" / "socket.jpg"))  # short enough for a socket
     _, errors, rows = index(root)
     assert Counter(row["label"] for row in rows) == {"hat": 5, "shoes": 5}
     for name in ("loop", "itself.jpg", "nothing.jpg", "endless.jpg", "pipe.jpg", "socket.jpg"):

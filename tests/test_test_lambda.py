@@ -157,9 +157,10 @@ def test_the_api_key_comes_from_the_flag_or_the_environment(server, photos):
 
 @pytest.mark.parametrize("status, text, words", [
     (200, "<html>", "does not answer with a JSON object"), (200, "[1]", "does not answer with a JSON object"),
-    (404, "404 page not found", "does not answer with a JSON object but with: 404"), (200, "{}", "is not {label: score"),
-    (200, '{"red": "much"}', "is not {label: score"), (200, '{"red": 1.5}', "is not {label: score"),
-    (200, '{"red": true}', "is not {label: score"), (403, '{"message": "Forbidden"}', "Forbidden"),
+    (404, "404 page not found", "does not answer with a JSON object but with: 404"),
+    (200, "{}", "is not {label: score"), (200, '{"red": "much"}', "is not {label: score"),
+    (200, '{"red": 1.5}', "is not {label: score"), (200, '{"red": true}', "is not {label: score"),
+    (403, '{"message": "Forbidden"}', "Forbidden"),
     (200, '{"errorMessage": "no module", "errorType": "Runtime.ImportModuleError"}', "no module"),
     (413, '{"error": "too large"}', "refused: too large"),
 ])

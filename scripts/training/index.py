@@ -131,8 +131,8 @@ def load_photos(photos: list[Photo], size: tuple[int, int]):
     with ThreadPoolExecutor(4) as pool:
         images = list(tqdm(pool.map(load, photos), "decoding photos", len(photos), mininterval=1))
     if unreadable:
-        fail(f"{len(unreadable):,} photos can't be read; delete the index.csv that lists them and run make again, which "
-             "restores or leaves out such photos:\n  " + "\n  ".join(unreadable[:20]))
+        fail(f"{len(unreadable):,} photos can't be read; delete the index.csv that lists them and run make again:\n  "
+             + "\n  ".join(unreadable[:20]))
     return np.stack(images)
 
 
