@@ -27,11 +27,28 @@ def read_record(path: str | os.PathLike) -> dict:
         raise ValueError(f"{path}: not a model made by scripts/convert.py ({error})") from None
 
 
-class Model:
+class Network:
+    """A TensorFlow Lite network, from a file or from the bytes of one; size: (height, width) of its input in pixels."""
+
+    def __init__(self, source: str | os.PathLike | bytes, threads: int = 1):
+        given = {"model_content": source} if isinstance(source, bytes) else {"model_path": str(source)}
+        self._interpreter = Interpreter(**given, num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self.size = tuple(int(side) for side in self._interpreter.get_input_details()[0]["shape"][1:3])
+
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """One image [height, width, 3] of the network's input type -> its output, without the batch dimension."""
+        self._interpreter.set_tensor(self._input, image[np.newaxis])
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)[0]
+
+
+class Model(Network):
     """A model ready to predict.
 
     labels: the names of the classes, in the order of the probabilities.
-    size: (height, width) of the input in pixels.
     record: what convert.py wrote about the model: data, flags, metrics, confidence threshold.
     threshold: the probability from which a label counts as confident.
     digest: the first 12 hex digits of the file's SHA-256, by which a result can be traced to its model.
@@ -42,15 +59,9 @@ class Model:
         self.labels = self.record["labels"]
         self.threshold = self.record.get("confidence_threshold") or 0
         self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-        self.size = tuple(int(side) for side in self._interpreter.get_input_details()[0]["shape"][1:3])
+        super().__init__(path, threads)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """uint8 [height, width, 3] from `preprocess` -> float32 [classes], probabilities that sum to 1."""
-        self._interpreter.set_tensor(self._input, image[np.newaxis])
-        self._interpreter.invoke()
-        probabilities = self._interpreter.get_tensor(self._output)[0]
+        probabilities = self.run(image)
         return probabilities / probabilities.sum()  # an int8 softmax counts in 1/256, which may not add up

@@ -11,11 +11,12 @@ from common import ROOT
 
 sys.path.insert(0, str(ROOT / "lambda"))
 
-from model import Model, read_record  # noqa: E402
+from model import Model, Network, read_record  # noqa: E402
 from preprocess import FORMATS, ImageError, preprocess  # noqa: E402
 from request import RequestError  # noqa: E402
 
-__all__ = ["FORMATS", "ImageError", "Model", "RequestError", "fetch_all", "load_handler", "preprocess", "read_record"]
+__all__ = ["FORMATS", "ImageError", "Model", "Network", "RequestError", "fetch_all", "load_handler", "preprocess",
+           "read_record"]
 
 
 def fetch_all(urls: list[str]) -> list[bytes | RequestError]:

@@ -1,12 +1,12 @@
-"""Soft labels for distillation: what teachers say about the very views that a student will be trained on.
+"""Write soft labels for distillation: teacher probabilities for the very views that a student will be trained on.
 
     python scripts/teach.py --index data/clothing/index.csv --teachers a/model.tflite b/model.tflite \\
         --output artifacts/soft-labels.npz
 
 averages the teachers' probabilities for every training photo and its mirror image, augmented and mixed as in each epoch
 of fine-tuning ("a good teacher is patient and consistent", Beyer et al. 2022), and ends with the teachers' accuracy on
-validation. Teachers in int8 answer several times as fast as Keras models. Train the student with
-`scripts/train.py --soft-labels artifacts/soft-labels.npz`. A run that was killed goes on after its last epoch.
+validation. int8 teachers are several times as fast as Keras models. Train the student with
+`scripts/train.py --soft-labels artifacts/soft-labels.npz`. A killed run resumes after its last finished epoch.
 """
 import argparse
 import json
@@ -14,8 +14,7 @@ import os
 from pathlib import Path
 
 from common import atomic, fail
-from training.fine_tuning import training_data
-from training.index import data_digest, load_photos, read_index
+from training.index import data_digest, read_index
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,10 +22,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--teachers", type=Path, nargs="+", required=True, help="models by scripts/convert.py")
     parser.add_argument("--output", type=Path, required=True, help="the file to write (.npz)")
-    parser.add_argument("--epochs", type=int, default=10, help="epochs with views of their own; a student that is "
-                        "trained for longer sees them again [%(default)s]")
-    parser.add_argument("--batch", type=int, default=32, help="photos per step of the student [%(default)s]")
-    parser.add_argument("--seed", type=int, default=1, help="of the views [%(default)s]")
+    parser.add_argument("--epochs", type=int, default=10, help="number of epochs with different views; a student that "
+                        "is trained for longer sees them again [%(default)s]")
+    parser.add_argument("--batch", type=int, default=32, help="the student's photos per step [%(default)s]")
+    parser.add_argument("--seed", type=int, default=1, help="the student's seed [%(default)s]")
     return parser.parse_args()
 
 
@@ -34,47 +33,84 @@ def main() -> None:
     args = parse_args()
     photos = read_index(args.index)
     labels = sorted({photo.label for photo in photos})
-    train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
 
     import numpy as np
     import tensorflow as tf
     from tqdm import tqdm
 
-    from serving import Model
     from training import metrics
+    from training.fine_tuning import training_data
+    from training.photos import load_split
+
+    teachers = load_teachers(args, labels, data_digest(photos))
+    train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
+    about = describe(args, teachers, photos)
+    partial = args.output.with_suffix(".partial.npz")
+    soft_labels = np.zeros((args.epochs, len(train), len(labels)), np.float16)
+    done = restore(partial, about, soft_labels)
+
+    val_splits = [load_split(validation, labels, teacher.size) for teacher in teachers]
+    val_probabilities = sum(ask(teacher, split.images) for teacher, split in zip(teachers, val_splits))
+    images = [tf.constant(load_split(train, labels, teacher.size).images) for teacher in teachers]
+    no_targets = tf.zeros((len(train), len(labels)))
+    for epoch in tqdm(range(done, args.epochs), "soft labels", args.epochs, initial=done, unit="epoch"):
+        for teacher, own_size in zip(teachers, images):
+            batches = training_data(own_size, no_targets, epoch, args).prefetch(1)
+            answers = [ask(teacher, views.numpy().astype(np.uint8)) for views, _ in batches]
+            soft_labels[epoch] += np.concatenate(answers) / len(teachers)
+        with atomic(partial) as temporary:
+            np.savez(temporary, soft=soft_labels[:epoch + 1], about=about)
+    with atomic(args.output) as temporary:
+        np.savez(temporary, soft=soft_labels, about=about)
+    partial.unlink(missing_ok=True)
+    print(f"{args.output}: {args.epochs} epochs of {len(train)} photos; the teachers together on validation: accuracy "
+          f"{metrics.accuracy(val_probabilities, val_splits[0].targets):.4f}")
+
+
+def load_teachers(args: argparse.Namespace, labels: list[str], digest: str) -> list:
+    """Load the teachers; end the script if one was trained on other photos."""
+    from serving import Model
 
     teachers = [Model(path, threads=os.cpu_count()) for path in args.teachers]
     for path, teacher in zip(args.teachers, teachers):
-        if teacher.labels != labels or teacher.record["data_digest"] != data_digest(photos):
+        if teacher.labels != labels or teacher.record["data_digest"] != digest:
             fail(f"{path} was trained on other photos than those of {args.index}; train it again")
-    known = ("fingerprint", "backbone", "size", "flags")
-    about = json.dumps({"teachers": [{name: teacher.record[name] for name in known} for teacher in teachers],
-                        "data_digest": data_digest(photos), "batch": args.batch, "seed": args.seed})
-    soft = np.zeros((args.epochs, len(train), len(labels)), np.float16)
-    partial, done = args.output.with_suffix(".partial.npz"), 0
-    if partial.exists() and str((state := np.load(partial))["about"]) == about:
-        done = min(len(state["soft"]), args.epochs)
-        soft[:done] = state["soft"][:done]
-        print(f"going on after epoch {done}, from {partial}")
+    return teachers
 
-    def ask(teacher, images):  # uint8 [N, H, W, 3] -> [N, labels]
-        return np.stack([teacher.predict(image) + teacher.predict(image[:, ::-1]) for image in images]) / 2
 
-    val_scores = sum(ask(teacher, load_photos(validation, teacher.size)) for teacher in teachers)
-    images = [tf.constant(load_photos(train, teacher.size)) for teacher in teachers]
-    unused = tf.zeros((len(train), len(labels)))
-    targets = np.array([labels.index(photo.label) for photo in validation])
-    for epoch in tqdm(range(done, args.epochs), "soft labels", args.epochs, initial=done, unit="epoch"):
-        for teacher, photos_of_its_size in zip(teachers, images):
-            batches = training_data(photos_of_its_size, unused, epoch, args)
-            soft[epoch] += np.concatenate([ask(teacher, np.uint8(views)) for views, _ in batches]) / len(teachers)
-        with atomic(partial) as temporary:
-            np.savez(temporary, soft=soft[:epoch + 1], about=about)
-    with atomic(args.output) as temporary:
-        np.savez(temporary, soft=soft, about=about)
-    partial.unlink(missing_ok=True)
-    print(f"{args.output}: {args.epochs} epochs of {len(train)} photos; the teachers together on validation: accuracy "
-          f"{metrics.accuracy(val_scores, targets):.4f}")
+def describe(args: argparse.Namespace, teachers: list, photos: list) -> str:
+    """JSON that says what the soft labels depend on: the teachers, the photos, the views and the source code."""
+    from training.record import sources_digest
+
+    keys = ("fingerprint", "backbone", "size", "flags")
+    return json.dumps({
+        "teachers": [{key: teacher.record[key] for key in keys} for teacher in teachers],
+        "data_digest": data_digest(photos),
+        "batch": args.batch,
+        "seed": args.seed,
+        "sources": sources_digest()})
+
+
+def restore(partial: Path, about: str, soft_labels) -> int:
+    """Copy finished epochs of an interrupted run into soft_labels, if it was the same run; returns their number."""
+    import numpy as np
+
+    if not partial.exists():
+        return 0
+    state = np.load(partial)
+    if str(state["about"]) != about:
+        return 0
+    done = min(len(state["soft"]), len(soft_labels))
+    soft_labels[:done] = state["soft"][:done]
+    print(f"resuming after epoch {done}, from {partial}")
+    return done
+
+
+def ask(teacher, images):
+    """Average the teacher's probabilities for images, uint8 [N, H, W, 3], and their mirror images: [N, labels]."""
+    import numpy as np
+
+    return np.stack([teacher.predict(image) + teacher.predict(image[:, ::-1]) for image in images]) / 2
 
 
 if __name__ == "__main__":

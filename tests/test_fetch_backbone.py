@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from fetch_backbone import LITE, efficientnet_lite, lite_tensors, read_torch_pickle
 from numpy.lib.stride_tricks import sliding_window_view
+from training.efficientnet_lite import LITE, efficientnet_lite, lite_tensors, read_torch_pickle
 
 STRIDES = {"efficientnet-lite0": {1: 2, 3: 2, 5: 2, 11: 2}, "efficientnet-lite1": {1: 2, 4: 2, 7: 2, 15: 2},
            "efficientnet-lite2": {1: 2, 4: 2, 7: 2, 15: 2}}  # of the blocks that shrink, as the paper's table has them

@@ -1,63 +1,109 @@
-"""Random augmentation of a batch of photos in training: geometry, light and colour, and erased patches.
+"""Random augmentation of a batch of training photos: colour, geometry, and an erased rectangle.
 
-The families are the reference's (rotation, shift, shear, zoom, horizontal flip), and what stands for another camera or
-room: brightness, contrast, saturation, white balance, a hidden part, and a photo that lies on its side or upside down.
+The kinds follow the reference (rotation, shift, shear, zoom, horizontal flip). The others imitate other cameras and
+rooms (brightness, contrast, saturation, white balance), hidden parts, and photos that are sideways or upside down.
 """
+from math import pi
+
 import tensorflow as tf
 
-ROTATION, SHIFT, SHEAR, ZOOM, STRETCH = 20.0, 0.1, 0.15, 0.35, 0.1  # degrees, and fractions
-TURN_CHANCE = 0.1  # by 90, 180 or 270 degrees
-BRIGHTNESS, CONTRAST, SATURATION, WHITE_BALANCE = 0.3, 0.3, 0.4, 0.08
-ERASE_CHANCE, ERASE_SIDE = 0.4, (0.1, 0.4)
+ROTATION = 20.0 * pi / 180  # radians, to either side
+SHIFT = 0.1  # share of the width and of the height
+SHEAR = 0.15
+ZOOM = 0.35  # natural logarithm of the factor: 0.70 to 1.42
+STRETCH = 0.1  # natural logarithm, wider and lower or the reverse
+QUARTER_TURN_CHANCE = 0.1  # by 90, 180 or 270 degrees
+BRIGHTNESS = 0.3  # natural logarithm
+CONTRAST = 0.3
+SATURATION = 0.4
+WHITE_BALANCE = 0.08  # natural logarithm, for each channel
+ERASE_CHANCE = 0.4
+ERASE_SIDE = (0.1, 0.4)  # share of the width and of the height
 PAD = 127.0  # the grey around a letterboxed photo, as in lambda/preprocess.py
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor | int) -> tf.Tensor:
-    """[N, H, W, 3] in 0..255, integers or floats -> float32 of the same shape and range; the same seed, the same."""
-    count, height, width = tf.unstack(tf.shape(images))[:3]
-    draws = iter(range(100))
+    """Augment integer or float images [N, H, W, 3] in 0..255; returns float32. The same seed gives the same views."""
+    count = tf.shape(images)[0]
+    streams = iter(range(100))
 
     def uniform(low, high, *shape):
-        return tf.random.stateless_uniform((count, *shape), (tf.cast(seed, tf.int32), next(draws)), low, high)
+        """Random float32 [N, *shape] in low..high; each call has a stream of its own."""
+        return tf.random.stateless_uniform((count, *shape), (tf.cast(seed, tf.int32), next(streams)), low, high)
 
-    images = tf.cast(images, tf.float32)
+    images = change_colours(tf.cast(images, tf.float32), uniform)
+    images = warp(images, uniform)
+    return erase(images, uniform)
+
+
+def change_colours(images: tf.Tensor, uniform) -> tf.Tensor:
+    """Change saturation, contrast, brightness and white balance."""
     grey = tf.image.rgb_to_grayscale(images)
     images = grey + (images - grey) * uniform(1 - SATURATION, 1 + SATURATION, 1, 1, 1)
     mean = tf.reduce_mean(grey, (1, 2), keepdims=True)
     images = mean + (images - mean) * uniform(1 - CONTRAST, 1 + CONTRAST, 1, 1, 1)
-    images *= tf.exp(uniform(-BRIGHTNESS, BRIGHTNESS, 1, 1, 1) + uniform(-WHITE_BALANCE, WHITE_BALANCE, 1, 1, 3))
-    images = tf.clip_by_value(images, 0, 255)
+    brightness = uniform(-BRIGHTNESS, BRIGHTNESS, 1, 1, 1)
+    white_balance = uniform(-WHITE_BALANCE, WHITE_BALANCE, 1, 1, 3)
+    return tf.clip_by_value(images * tf.exp(brightness + white_balance), 0, 255)
 
-    # One affine map from output to input pixels, about the centre: input = A (output - centre) + centre + shift.
-    angle, shear = uniform(-ROTATION, ROTATION) * 0.0174533, uniform(-SHEAR, SHEAR)
-    zoom, stretch = uniform(-ZOOM, ZOOM), uniform(-STRETCH, STRETCH)
-    mirror = tf.sign(uniform(-1, 1))
-    shift_right, shift_down = uniform(-SHIFT, SHIFT), uniform(-SHIFT, SHIFT)
-    half = uniform(*ERASE_SIDE, 2) / 2 * tf.cast(uniform(0, 1, 1) < ERASE_CHANCE, tf.float32)
-    centre, colour = uniform(0, 1, 2), uniform(0, 255, 1, 1, 3)
-    turn = uniform(0, 3 / TURN_CHANCE)
-    angle += tf.where(turn < 3, tf.floor(turn) + 1, 0.0) * 1.5707963
-    across, down = mirror * tf.exp(zoom + stretch), tf.exp(zoom - stretch)
-    a, b = tf.cos(angle) * across, (tf.cos(angle) * shear - tf.sin(angle)) * down
-    c, d = tf.sin(angle) * across, (tf.sin(angle) * shear + tf.cos(angle)) * down
-    x, y = tf.cast(width - 1, tf.float32) / 2, tf.cast(height - 1, tf.float32) / 2
-    right = x - a * x - b * y + shift_right * tf.cast(width, tf.float32)
-    below = y - c * x - d * y + shift_down * tf.cast(height, tf.float32)
-    zero = tf.zeros_like(a)
-    images = tf.raw_ops.ImageProjectiveTransformV3(
-        images=images, transforms=tf.stack([a, b, right, c, d, below, zero, zero], 1), output_shape=(height, width),
-        interpolation="BILINEAR", fill_mode="CONSTANT", fill_value=PAD)
 
-    rows = tf.abs(tf.linspace(0.0, 1.0, height)[tf.newaxis] - centre[:, :1]) < half[:, :1]
-    columns = tf.abs(tf.linspace(0.0, 1.0, width)[tf.newaxis] - centre[:, 1:]) < half[:, 1:]
-    erased = (rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :])[..., tf.newaxis]
-    return tf.where(erased, colour, images)
+def affine(*entries) -> tf.Tensor:
+    """The first two rows, as six numbers or tensors [N] -> matrices [N, 3, 3]; [1, 3, 3] for scalars."""
+    zeros = tf.zeros_like(sum(entries))
+    return tf.reshape(tf.stack([zeros + entry for entry in (*entries, 0, 0, 1)], axis=-1), (-1, 3, 3))
+
+
+def warp(images: tf.Tensor, uniform) -> tf.Tensor:
+    """Rotate, shear, zoom, stretch, mirror and shift, all by one affine map about the centre."""
+    height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+
+    angle = uniform(-ROTATION, ROTATION)
+    lottery = uniform(0, 3 / QUARTER_TURN_CHANCE)  # below 3: one, two or three quarter turns
+    angle += tf.where(lottery < 3, tf.floor(lottery) + 1, 0.0) * pi / 2
+    rotation = affine(tf.cos(angle), -tf.sin(angle), 0, tf.sin(angle), tf.cos(angle), 0)
+    shear = affine(1, uniform(-SHEAR, SHEAR), 0, 0, 1, 0)
+    factor, stretch = uniform(-ZOOM, ZOOM), uniform(-STRETCH, STRETCH)
+    zoom = affine(tf.exp(factor + stretch), 0, 0, 0, tf.exp(factor - stretch), 0)
+    mirror = affine(tf.sign(uniform(-1, 1)), 0, 0, 0, 1, 0)
+    shift = affine(1, 0, uniform(-SHIFT, SHIFT) * width, 0, 1, uniform(-SHIFT, SHIFT) * height)
+    from_centre = affine(1, 0, centre_x, 0, 1, centre_y)
+    to_centre = affine(1, 0, -centre_x, 0, 1, -centre_y)
+
+    # From pixels of the output to pixels of the input, as the operation below wants it.
+    matrices = shift @ from_centre @ rotation @ shear @ zoom @ mirror @ to_centre
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.reshape(matrices, (-1, 9))[:, :8],
+        output_shape=tf.shape(images)[1:3],
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=PAD)
+
+
+def erase(images: tf.Tensor, uniform) -> tf.Tensor:
+    """Fill a rectangle of some images with one random colour."""
+    chosen = tf.cast(uniform(0, 1, 1) < ERASE_CHANCE, tf.float32)
+    half_side = uniform(*ERASE_SIDE, 2) / 2 * chosen
+    centre = uniform(0, 1, 2)
+    colour = uniform(0, 255, 1, 1, 3)
+
+    def inside(axis):
+        """bool [N, H] or [N, W]: the rows (axis 0) or columns (axis 1) that the rectangle covers."""
+        positions = tf.linspace(0.0, 1.0, tf.shape(images)[1 + axis])
+        return tf.abs(positions - centre[:, axis, tf.newaxis]) < half_side[:, axis, tf.newaxis]
+
+    erased = inside(0)[:, :, tf.newaxis] & inside(1)[:, tf.newaxis, :]
+    return tf.where(erased[..., tf.newaxis], colour, images)
 
 
 def mixup(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor | int, alpha: float = 0.2) -> tuple:
     """Blend each photo and its one-hot target with another of the batch (Zhang et al. 2018, Beta(alpha, alpha))."""
-    draw = tf.random.stateless_gamma((2, tf.shape(images)[0]), (tf.cast(seed, tf.int32), 200), alpha)
-    share = draw[0] / (draw[0] + draw[1] + 1e-20)
+    draws = tf.random.stateless_gamma((2, tf.shape(images)[0]), (tf.cast(seed, tf.int32), 200), alpha)
+    share = draws[0] / (draws[0] + draws[1] + 1e-20)
     share = tf.maximum(share, 1 - share)
-    blend = lambda values, share: share * values + (1 - share) * tf.reverse(values, [0])
-    return blend(images, share[:, None, None, None]), blend(targets, share[:, None])
+
+    def blend(values, share):
+        return share * values + (1 - share) * tf.reverse(values, [0])
+
+    return blend(images, share[:, tf.newaxis, tf.newaxis, tf.newaxis]), blend(targets, share[:, tf.newaxis])

@@ -1,4 +1,4 @@
-"""The index of photos, index.csv, and the folder of photos beside it: writing, reading and loading both."""
+"""The index of photos, index.csv, and the folder of photos beside it: writing and reading both."""
 import contextlib
 import csv
 import hashlib
@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,28 +111,6 @@ def data_digest(photos: list[Photo]) -> str:
     """SHA-256 of the sorted lines "split/label sha256": equal for the same photos, wherever they lie."""
     lines = sorted(f"{photo.split}/{photo.label} {photo.sha256}\n" for photo in photos)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def load_photos(photos: list[Photo], size: tuple[int, int]):
-    """Decode photos to the model's input, uint8 [N, height, width, 3]. Ends the script if one can't be read."""
-    import numpy as np
-    from tqdm import tqdm
-
-    from serving import ImageError, preprocess
-
-    unreadable = []
-
-    def load(photo):
-        try:
-            return preprocess(photo.path, size)
-        except (ImageError, OSError) as error:
-            unreadable.append(f"{photo.path}: {error}")
-    with ThreadPoolExecutor(4) as pool:
-        images = list(tqdm(pool.map(load, photos), "decoding photos", len(photos), mininterval=1))
-    if unreadable:
-        fail(f"{len(unreadable):,} photos can't be read; delete the index.csv that lists them and run make again:\n  "
-             + "\n  ".join(unreadable[:20]))
-    return np.stack(images)
 
 
 def print_table(photos: list[Photo]) -> None:

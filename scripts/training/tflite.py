@@ -1,5 +1,4 @@
 """A Keras network as a TensorFlow Lite flatbuffer."""
-import os
 
 from training.metadata import with_metadata
 
@@ -18,11 +17,15 @@ def frozen_graph(model):
 
 
 def to_tflite(model, quantize: str, calibration=()) -> bytes:
-    """The network as a flatbuffer; `calibration`, uint8 [N, H, W, 3], gives the ranges of int8 activations."""
+    """Convert a Keras model to a flatbuffer that takes uint8 [1, H, W, 3].
+
+    quantize: "int8", "float16" or "float32". calibration: uint8 [N, H, W, 3], photos from which int8 takes the ranges
+    of its activations.
+    """
     import keras
     import tensorflow as tf
 
-    if quantize != "int8":  # floating-point networks get their uint8 input as a cast in front
+    if quantize != "int8":  # float networks take uint8 by a cast in front
         pixels = keras.Input(model.input_shape[1:], dtype="uint8")
         model = keras.Model(pixels, model(keras.ops.cast(pixels, "float32")))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
@@ -34,11 +37,11 @@ def to_tflite(model, quantize: str, calibration=()) -> bytes:
     elif quantize == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    return compact(with_metadata(converter.convert()))
+    return store_equal_vectors_once(with_metadata(converter.convert()))
 
 
-def compact(network: bytes) -> bytes:
-    """The same flatbuffer with equal vectors stored once: a twelfth of an int8 file is zero points, all of them 0."""
+def store_equal_vectors_once(network: bytes) -> bytes:
+    """Rewrite a flatbuffer with equal vectors shared: a twelfth of an int8 file is zero points, all of them 0."""
     import flatbuffers
     from tensorflow.lite.python.schema_py_generated import ModelT
 
@@ -51,27 +54,9 @@ def compact(network: bytes) -> bytes:
                 self.written[key] = super().CreateNumpyVector(vector)
             return self.written[key]
 
-        def StartVector(self, size, count, alignment):  # at 16 bytes, as the schema demands of weights
+        def StartVector(self, size, count, alignment):  # the schema wants weights aligned to 16 bytes
             return super().StartVector(size, count, max(alignment, 16))
 
     builder = Builder(len(network))
     builder.Finish(ModelT.InitFromPackedBuf(network).Pack(builder), b"TFL3")
     return bytes(builder.Output())
-
-
-def runner(model):
-    """A function that runs the network on one image, uint8 [H, W, 3] -> its output, float32, without the batch.
-
-    By the TensorFlow Lite interpreter, which is on a CPU three times as fast as TensorFlow.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=to_tflite(model, "float32"), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()
-    source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-
-    def run(image):
-        interpreter.set_tensor(source, image[None])
-        interpreter.invoke()
-        return interpreter.get_tensor(result)[0]
-    return run

@@ -1,0 +1,35 @@
+"""The photos of a split as arrays, preprocessed as in serving."""
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from common import fail
+from serving import ImageError, preprocess
+from training.index import Photo
+
+
+class Split(NamedTuple):
+    """images: uint8 [N, height, width, 3]; targets: int [N], the indices of the labels."""
+    photos: list[Photo]
+    images: np.ndarray
+    targets: np.ndarray
+
+
+def load_split(photos: list[Photo], labels: list[str], size: tuple[int, int]) -> Split:
+    """Load photos at size = (height, width) in pixels; end the script if any can't be read."""
+    unreadable = []
+
+    def load(photo):
+        try:
+            return preprocess(photo.path, size)
+        except (ImageError, OSError) as error:
+            unreadable.append(f"{photo.path}: {error}")
+
+    with ThreadPoolExecutor(4) as pool:
+        images = list(tqdm(pool.map(load, photos), "decoding photos", len(photos), mininterval=1))
+    if unreadable:
+        fail(f"{len(unreadable):,} photos can't be read; delete the index.csv that lists them and run make again:\n  "
+             + "\n  ".join(unreadable[:20]))
+    return Split(photos, np.stack(images), np.array([labels.index(photo.label) for photo in photos]))

@@ -1,0 +1,111 @@
+"""Conversion to TensorFlow Lite: number formats, interpreters, the record, and models that conversion would spoil."""
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from convert import check
+from model import Model, read_record
+from training.index import read_index, write_index
+from training.photos import Split, load_split
+from training.record import save_model
+from training_runs import SIZE, record_of, script, successful
+
+RUNTIMES = {name: ROOT / ".venv" / name / "bin/python" for name in ("ai-edge-litert", "tflite-runtime")}
+
+LOOK = """
+import sys, json; sys.path.insert(0, sys.argv[1])
+import numpy as np, model
+m = model.Model(sys.argv[2])
+image = np.random.default_rng(1).integers(0, 256, (*m.size, 3), np.uint8)
+details = [m._interpreter.get_input_details()[0]["dtype"], m._interpreter.get_output_details()[0]["dtype"]]
+kinds = [str(np.dtype(kind)) for kind in details]
+print(json.dumps([kinds, m.labels, m.size, m.predict(image).tolist(), m.record["quantize"]]))
+"""
+
+
+@pytest.mark.parametrize("quantize", ["int8", "float16", "float32"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_format_loads_in_both_runtimes(converted, trained, runtime, quantize):
+    if not RUNTIMES[runtime].exists():
+        pytest.skip(f"{runtime} has no wheel for this Python; `make test PYTHON=python3.11` tests it")
+    command = [RUNTIMES[runtime], "-c", LOOK, ROOT / "lambda", converted / f"{quantize}.tflite"]
+    done = successful(subprocess.run(command, capture_output=True, text=True, timeout=60))
+    kinds, labels, size, probabilities, recorded = json.loads(done.stdout)
+    assert kinds == ["uint8", "float32"] and size == [64, 48] and recorded == quantize
+    assert labels == record_of(trained)["labels"] and sum(probabilities) == pytest.approx(1, abs=0.03)
+
+
+def test_the_formats_agree_with_keras(photos, converted, trained):
+    import keras
+    rows = [photo for photo in read_index(photos / "index.csv") if photo.split == "validation"]
+    images = load_split(rows, record_of(trained)["labels"], SIZE).images
+    wanted = keras.models.load_model(trained).predict(images.astype("float32"), verbose=0)
+    for quantize, tolerance in (("float32", 1e-4), ("float16", 1e-2), ("int8", 0.25)):
+        model = Model(converted / f"{quantize}.tflite")
+        np.testing.assert_allclose(np.stack([model.predict(image) for image in images]), wanted, atol=tolerance)
+
+
+def test_a_converted_model_carries_its_record(converted):
+    record = read_record(converted / "int8.tflite")
+    assert {"created", "dataset", "data_digest", "commit", "backbone", "flags", "quantize", "temperature", "history",
+            "suspects", "confidence_threshold"} <= set(record)
+    assert 0 < record["confidence_threshold"] < 1 and record["metrics"]["validation"]["agreement"] >= 0.97
+    sizes = {path.stem: path.stat().st_size for path in converted.iterdir()}
+    assert sizes["int8"] < sizes["float32"]
+
+
+@pytest.mark.parametrize("quantize", ["int8", "float16", "float32"])
+def test_equal_vectors_are_stored_once_and_weights_are_aligned(converted, quantize):
+    from tensorflow.lite.python.schema_py_generated import Model
+    content = (converted / f"{quantize}.tflite").read_bytes()
+    model = Model.GetRootAs(content)
+    buffers = [model.Buffers(number) for number in range(model.BuffersLength())]
+    # 4 is the place of `data` among the fields of a buffer, 10 that of `zero_point` in a tensor's quantization.
+    places = [buffer._tab.Vector(buffer._tab.Offset(4)) for buffer in buffers if buffer.DataLength()]
+    assert places and all(place % 16 == 0 for place in places)
+    tensors = [model.Subgraphs(0).Tensors(number) for number in range(model.Subgraphs(0).TensorsLength())]
+    scales = [tensor.Quantization() for tensor in tensors if tensor.Quantization()]
+    zeros = {(each.ZeroPointLength(), each._tab.Vector(each._tab.Offset(10))) for each in scales
+             if each.ZeroPointLength() > 1}
+    assert len(zeros) == len({length for length, _ in zeros}) and (len(zeros) > 2 or quantize != "int8")
+
+
+def test_a_conversion_that_changes_the_answers_writes_nothing(photos, trained, tmp_path):
+    import keras
+    model = keras.models.load_model(trained)
+    head = model.get_layer("logits")
+    weights, bias = head.get_weights()
+    head.set_weights([weights, bias + 3000])  # the same answers, too far from zero for eight bits to tell them apart
+    save_model(model, record_of(trained), tmp_path / "model.keras")
+    (tmp_path / "model.tflite").write_bytes(b"the previous model")
+    done = convert(photos / "index.csv", tmp_path / "model.keras", tmp_path / "model.tflite")
+    assert done.returncode == 1 and "try QUANTIZE=float16" in done.stderr
+    assert (tmp_path / "model.tflite").read_bytes() == b"the previous model"
+    assert {path.name for path in tmp_path.iterdir()} == {"model.keras", "model.tflite"}
+
+
+def convert(index, model, output):
+    return script("convert.py", "--index", index, "--model", model, "--output", output)
+
+
+@pytest.mark.parametrize("quantize, advice", [("int8", "try QUANTIZE=float16"), ("float16", "try QUANTIZE=float32"),
+                                              ("float32", "versions of TensorFlow and Keras")])
+def test_a_spoilt_model_gets_advice_that_is_new(converted, quantize, advice):
+    class Opposite:
+        """Stands for the Keras model: it is sure of the next label."""
+
+        def predict(self, images, **_):
+            return np.roll([model.predict(np.uint8(image)) for image in images], 1, axis=1)
+
+    model = Model(converted / f"{quantize}.tflite")
+    images = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
+    with pytest.raises(SystemExit, match=advice):
+        check(converted / f"{quantize}.tflite", Opposite(), Split([], images, np.zeros(4, int)), quantize)
+
+
+def test_a_model_of_other_labels_is_refused(photos, trained, tmp_path):
+    write_index(tmp_path / "index.csv", [row for row in read_index(photos / "index.csv") if row.label != "hue 3"])
+    done = convert(tmp_path / "index.csv", trained, tmp_path / "model.tflite")
+    assert done.returncode == 1 and "was trained on the labels" in done.stderr

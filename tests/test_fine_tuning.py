@@ -1,0 +1,137 @@
+"""Fine-tuning: which layers it trains, when it stops, and how a killed run resumes."""
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from training import record as record_module
+from training.callbacks import is_finished
+from training.fine_tuning import training_data
+from training.head import fit_head
+from training.index import read_index
+from training.photos import load_split
+from training.record import new_record, save_model
+from training_runs import SIZE, record_of, script, successful, train_arguments
+
+
+def load(photos, split):
+    rows = [photo for photo in read_index(photos / "index.csv") if photo.split == split]
+    return load_split(rows, [f"hue {hue}" for hue in range(10)], SIZE)
+
+
+def test_lower_layers_and_running_statistics_stay_as_they_were(photos, trained):
+    import keras
+    before = keras.models.load_model(photos / "backbone.keras").layers
+    after = keras.models.load_model(trained).get_layer("backbone").layers
+    changed = [not all(np.array_equal(*weights) for weights in zip(old.get_weights(), new.get_weights(), strict=True))
+               for old, new in zip(before, after, strict=True)]
+    for position, layer in enumerate(before):
+        upper = position >= 0.4 * len(before)
+        assert changed[position] == (upper and "Conv2D" in type(layer).__name__), layer.name
+
+
+def test_the_head_is_fitted_again_to_the_features_of_the_fine_tuned_backbone(photos, trained):
+    import keras
+    model, record, train = keras.models.load_model(trained), record_of(trained), load(photos, "train")
+    both = np.concatenate([train.images, train.images[:, :, ::-1]])
+    features = model.get_layer("backbone").predict(both, verbose=0).mean((1, 2))
+    wanted = fit_head(features, np.tile(train.targets, 2), 10)
+    for own, fitted in zip(model.get_layer("logits").get_weights(), wanted):
+        np.testing.assert_allclose(own * record["temperature"], fitted, atol=0.02 * np.abs(fitted).max())
+
+
+def test_a_killed_training_resumes_after_its_last_epoch_and_ends_alike(photos, trained, tmp_path):
+    arguments = train_arguments(photos, tmp_path / "model.keras", "--epochs", "3")
+    command = [str(part) for part in (sys.executable, ROOT / "scripts/train.py", *arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2"):
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "model.keras").exists()
+    done = successful(script("train.py", *arguments))
+    assert "resuming after epoch 2" in done.stdout and "epoch 2:" not in done.stdout
+    straight, resumed = record_of(trained)["history"], record_of(tmp_path / "model.keras")["history"]
+    for key in ("epoch", "val_loss"):
+        assert [row[key] for row in resumed] == pytest.approx([row[key] for row in straight], rel=1e-2), key
+
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(photos, trained, tmp_path):
+    import keras
+    (tmp_path / "training").mkdir()
+    record = record_of(trained) | {"fingerprint": "of another recipe"}
+    save_model(keras.models.load_model(trained), record, tmp_path / "training/checkpoint.keras")
+    done = successful(script("train.py", *train_arguments(photos, tmp_path / "model.keras", "--epochs", "1")))
+    assert "resuming" not in done.stdout and len(record_of(tmp_path / "model.keras")["history"]) == 1
+
+
+@pytest.mark.parametrize("source", ["scripts/train.py", "scripts/training/augmentation.py", "lambda/preprocess.py"])
+def test_changed_source_code_is_another_recipe(photos, tmp_path, monkeypatch, source):
+    for folder in ("scripts", "lambda"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(record_module, "ROOT", tmp_path)
+    before = fingerprint(photos)
+    assert fingerprint(photos) == before
+    with open(tmp_path / source, "a") as file:
+        file.write("# changed\n")
+    assert fingerprint(photos) != before
+
+
+def fingerprint(photos, rows=slice(None), **changes):
+    args = argparse.Namespace(index=photos / "index.csv", backbone=photos / "backbone.keras", output="model.keras",
+                              soft_labels=None, size=SIZE, lr=1e-3)
+    vars(args).update(changes)
+    return new_record(args, read_index(args.index)[rows], "backbone")["fingerprint"]
+
+
+def test_changed_flags_photos_backbone_and_soft_labels_are_other_recipes(photos, tmp_path):
+    other = tmp_path / "other file"
+    other.write_bytes(b"other content")
+    variants = [{}, {"lr": 3e-4}, {"rows": slice(1, None)}, {"backbone": other}, {"soft_labels": other}]
+    assert len({fingerprint(photos, **changes) for changes in variants}) == len(variants)
+    assert fingerprint(photos, output="another.keras") == fingerprint(photos)
+
+
+@pytest.mark.parametrize("losses, finished", [
+    ([], False),
+    ([0.5], False),
+    ([0.5, 0.4, 0.6], False),
+    ([0.5, 0.4, 0.6, 0.4], True),  # two epochs without gain
+    ([0.5, 0.4, 0.6, 0.3], False),
+    ([0.5, 0.4, 0.3, 0.2, 0.1], True),  # all epochs
+])
+def test_training_ends_after_the_epochs_or_when_validation_gains_no_more(losses, finished):
+    history = [{"epoch": number, "val_loss": loss} for number, loss in enumerate(losses, 1)]
+    assert is_finished(history, argparse.Namespace(epochs=5, patience=2)) == finished
+
+
+def test_an_epoch_has_the_same_data_in_every_run_and_other_data_than_the_next(photos):
+    import tensorflow as tf
+    train = load(photos, "train")
+
+    def batches(epoch, seed=1):
+        data = training_data(tf.constant(train.images), tf.one_hot(train.targets, 10), epoch,
+                             argparse.Namespace(seed=seed, batch=32))
+        return [np.concatenate(parts) for parts in zip(*data.as_numpy_iterator())]
+
+    (images, targets), (again, targets_again) = batches(epoch=3), batches(epoch=3)
+    np.testing.assert_array_equal(images, again)
+    np.testing.assert_array_equal(targets, targets_again)
+    for other, _ in (batches(epoch=4), batches(epoch=3, seed=2)):
+        assert np.abs(images - other).mean() > 10
+
+
+def test_soft_labels_belong_to_view_epochs_which_repeat_mirrored(photos):
+    import tensorflow as tf
+    train, args = load(photos, "train"), argparse.Namespace(seed=1, batch=32)
+    images, targets = tf.constant(train.images), tf.one_hot(train.targets, 10)
+    soft_labels = np.random.default_rng(0).uniform(size=(3, 60, 10)).astype(np.float16)
+    views = np.concatenate([views for views, _ in training_data(images, targets, 1, args)])
+    for epoch, flip in ((1, 1), (1 + 3, -1), (1 + 6, 1)):
+        seen, probabilities = map(np.concatenate, zip(*training_data(images, targets, epoch, args, soft_labels)))
+        np.testing.assert_array_equal(probabilities, soft_labels[1])
+        np.testing.assert_array_equal(seen[:, :, ::flip], views)

@@ -1,0 +1,66 @@
+"""The linear head: what it predicts, unusual numbers of labels, and the labels that it doubts."""
+import numpy as np
+import pytest
+from training.head import HalfwayScaler, fit_head, find_suspects, linear_head
+from training.index import Photo
+from training.metrics import softmax
+
+
+def clusters(labels, per_label, channels=20, seed=0):
+    """Features of `labels` noisy clusters whose channels have very different scales, and their targets."""
+    random = np.random.default_rng(seed)
+    targets = np.tile(np.arange(labels), per_label)
+    centres = random.normal(0, 2, (labels, channels))
+    features = (centres[targets] + random.normal(0, 1, (len(targets), channels))) * np.geomspace(0.01, 100, channels)
+    return features.astype(np.float32) + 5, targets
+
+
+def test_channels_are_scaled_half_way_between_one_scale_for_all_and_one_for_each():
+    features, _ = clusters(3, 50)
+    spread = HalfwayScaler().fit_transform(features).std(0)
+    np.testing.assert_allclose(spread, np.sqrt(features.std(0) / features.std()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("labels", [2, 3, 10])
+def test_the_folded_head_predicts_what_scaler_and_regression_predict(labels):
+    features, targets = clusters(labels, 30)
+    weights, bias = fit_head(features, targets, labels)
+    assert weights.shape == (20, labels) and weights.dtype == bias.dtype == np.float32
+    wanted = linear_head(len(features)).fit(features, targets).predict_proba(features)
+    np.testing.assert_allclose(softmax(features @ weights + bias), wanted, atol=1e-3)
+    assert (wanted.argmax(1) == targets).mean() > 0.9
+
+
+def test_a_label_without_training_photos_is_improbable():
+    features, targets = clusters(3, 30)
+    weights, bias = fit_head(features[targets != 1], targets[targets != 1], 3)
+    probabilities = softmax(features[targets != 1] @ weights + bias)
+    assert probabilities[:, 1].max() < 0.01
+    assert (probabilities.argmax(1) == targets[targets != 1]).mean() > 0.9
+
+
+def test_photos_of_a_single_label_are_an_error():
+    features, targets = clusters(2, 10)
+    with pytest.raises(SystemExit, match="larger --limit"):
+        fit_head(features[targets == 0], targets[targets == 0], 2)
+
+
+def named(targets):
+    return [Photo(f"{number}.jpg", f"label {target}", "train", "") for number, target in enumerate(targets)]
+
+
+def test_wrong_labels_are_found_although_the_mirror_images_repeat_them():
+    features, targets = clusters(3, 40, channels=1000)
+    wrong = targets.copy()
+    wrong[[4, 50]] = (targets[[4, 50]] + 1) % 3
+    # Equal features stand for the mirror images: a head that had seen them would know the wrong labels.
+    suspects = find_suspects(named(wrong), np.tile(features, (2, 1)), wrong, ["a", "b", "c"])
+    assert [row["probability"] for row in suspects] == sorted(row["probability"] for row in suspects)
+    found = {(row["path"], row["label"], row["suggested"]) for row in suspects[:2]}
+    assert found == {("4.jpg", "c", "b"), ("50.jpg", "a", "c")}
+
+
+def test_no_label_is_doubted_where_one_has_a_single_photo():
+    features, targets = clusters(3, 4)
+    targets[1:] = np.where(targets[1:] == 0, 1, targets[1:])
+    assert find_suspects(named(targets), np.tile(features, (2, 1)), targets, ["a", "b", "c"]) == []

@@ -1,0 +1,99 @@
+"""Soft labels: teacher probabilities for a student's views, and students that learn from them."""
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from model import Model
+from teach import restore
+from training.fine_tuning import training_data
+from training.index import read_index, write_index
+from training.photos import load_split
+from training_runs import record_of, script, successful, train_arguments
+
+
+@pytest.fixture(scope="module")
+def teachers(photos, trained, converted, tmp_path_factory):
+    """Two int8 files; the second takes larger photos."""
+    folder = tmp_path_factory.mktemp("teachers")
+    larger = folder / "larger.keras"
+    successful(script("train.py", *train_arguments(photos, larger, "--epochs", "0", "--size", "96x72")))
+    successful(script("convert.py", "--index", photos / "index.csv", "--model", larger, "--output",
+                      folder / "larger.tflite"))
+    return [converted / "int8.tflite", folder / "larger.tflite"]
+
+
+def teach_arguments(photos, teachers, output, *flags):
+    return ["--index", photos / "index.csv", "--teachers", *teachers, "--epochs", "3", "--output", output, *flags]
+
+
+@pytest.fixture(scope="module")
+def soft_labels(photos, teachers):
+    """A file with the teachers' probabilities for three epochs of views."""
+    output = teachers[1].parent / "soft.npz"
+    done = successful(script("teach.py", *teach_arguments(photos, teachers, output)))
+    assert "accuracy" in done.stdout
+    return output
+
+
+def test_the_teachers_see_the_views_that_the_student_sees(photos, teachers, soft_labels):
+    import tensorflow as tf
+    rows = [photo for photo in read_index(photos / "index.csv") if photo.split == "train"]
+    labels = [f"hue {hue}" for hue in range(10)]
+    args, targets = argparse.Namespace(seed=1, batch=32), tf.zeros((len(rows), 10))
+    wanted = np.zeros((len(rows), 10), np.float32)
+    for teacher in map(Model, teachers):
+        images = tf.constant(load_split(rows, labels, teacher.size).images)
+        views = np.concatenate([views for views, _ in training_data(images, targets, 1, args)]).astype("uint8")
+        for row, view in enumerate(views):  # the mean over two teachers, and over the view and its mirror image
+            wanted[row] += (teacher.predict(view) + teacher.predict(np.fliplr(view))) / 4
+    np.testing.assert_allclose(np.load(soft_labels)["soft"][1].astype(np.float32), wanted, atol=1e-3)
+
+
+def test_a_student_learns_from_its_teachers(photos, soft_labels, tmp_path):
+    output = tmp_path / "model.keras"
+    successful(script("train.py", *train_arguments(photos, output, "--epochs", "5", "--soft-labels", soft_labels)))
+    record = record_of(output)
+    assert [teacher["size"] for teacher in record["teachers"]] == [[64, 48], [96, 72]]
+    assert record["history"][-1]["val_accuracy"] > 0.8
+
+
+def test_a_killed_run_resumes_after_its_last_epoch(photos, teachers, tmp_path):
+    arguments = teach_arguments(photos, teachers[:1], tmp_path / "soft.npz", "--epochs", "200")
+    command = [str(part) for part in (sys.executable, ROOT / "scripts/teach.py", *arguments)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "soft.partial.npz").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "soft.npz").exists()
+    done = successful(script("teach.py", *teach_arguments(photos, teachers[:1], tmp_path / "soft.npz")))
+    assert "resuming after epoch " in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["soft.npz"]
+    soft = np.load(tmp_path / "soft.npz")["soft"]
+    assert soft.shape == (3, 60, 10) and (soft.sum(2) > 0.98).all()
+
+
+def test_soft_labels_name_what_they_depend_on(soft_labels):
+    about = json.loads(str(np.load(soft_labels)["about"]))
+    assert set(about) == {"teachers", "data_digest", "batch", "seed", "sources"}
+    assert {"fingerprint", "size"} <= set(about["teachers"][0])
+
+
+@pytest.mark.parametrize("about, epochs", [('{"sources": "these"}', 2), ('{"sources": "others"}', 0)])
+def test_only_a_run_of_the_same_recipe_is_resumed(tmp_path, about, epochs):
+    np.savez(tmp_path / "soft.partial.npz", soft=np.ones((2, 4, 3), np.float16), about='{"sources": "these"}')
+    soft_labels = np.zeros((5, 4, 3), np.float16)
+    assert restore(tmp_path / "soft.partial.npz", about, soft_labels) == epochs
+    assert soft_labels[:epochs].all() and not soft_labels[epochs:].any()
+
+
+def test_teachers_of_other_photos_are_refused(photos, teachers, tmp_path):
+    write_index(tmp_path / "index.csv", read_index(photos / "index.csv")[1:])
+    arguments = teach_arguments(photos, teachers, tmp_path / "soft.npz", "--index", tmp_path / "index.csv")
+    done = script("teach.py", *arguments)
+    assert done.returncode == 1 and "train it again" in done.stderr
