@@ -59,7 +59,8 @@ $(call track,data/.own,$$(DATA) $$(if $$(DATA),$$(shell ls -lRL -- $$(call quote
 # Training and conversion.
 BACKBONE_FILE := data/backbones/$(BACKBONE).keras
 SHARED := $(wildcard scripts/training/*.py) scripts/common.py scripts/serving.py lambda/model.py lambda/preprocess.py
-data/backbones/%.keras: scripts/fetch_backbone.py scripts/common.py data/backbones/.% | .venv/train/.installed
+data/backbones/%.keras: scripts/fetch_backbone.py scripts/training/efficientnet_lite.py scripts/common.py data/backbones/.% \
+		| .venv/train/.installed
 	$(TRAIN) $< $* $(if $(data/backbones/.$*),--weights $(call quote,$(data/backbones/.$*))) --output $@
 $(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2),\
   $(call track,data/backbones/.$(name),$$(if $$(filter $(name),$$(BACKBONE)),$$(BACKBONE_WEIGHTS))))

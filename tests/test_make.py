@@ -106,6 +106,7 @@ def test_parallel_make_runs_nothing_twice(project):
 @pytest.mark.parametrize("touched, rebuilt", [
     ("scripts/download_data.py", EVERYTHING - {"fetch_backbone.py"}),
     ("scripts/fetch_backbone.py", EVERYTHING - {"download_data.py"}),
+    ("scripts/training/efficientnet_lite.py", EVERYTHING - {"download_data.py"}),
     ("data/clothing/index.csv", FROM_TRAINING),
     ("data/backbones/efficientnet-lite2.keras", FROM_TRAINING),
     ("scripts/train.py", FROM_TRAINING),
