@@ -23,10 +23,10 @@ from model import Interpreter
 from request import Request, RequestError, Source, is_proxy, parse, request_id, sources, sources_in
 from telemetry import timed, write
 
-PAGE = Path(__file__).with_name("index.html")
+PAGE, DESCRIPTION = (Path(__file__).with_name(name) for name in ("index.html", "openapi.json"))
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
            "Access-Control-Allow-Origin": os.environ.get("CORS_ORIGIN", "*"),
-           "Access-Control-Expose-Headers": "X-Confidence"}
+           "Access-Control-Expose-Headers": "X-Confidence, X-Model", "X-Model": MODEL.digest}
 PREFLIGHT = {"Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key",
              "Access-Control-Max-Age": "86400"}
 
@@ -39,7 +39,8 @@ class Response(NamedTuple):
 
 def lambda_handler(event: object, context: object = None) -> object:
     """Answer an event of API Gateway by an HTTP response, any other by the plain mapping; never raises."""
-    record = {"request_id": request_id(event) or getattr(context, "aws_request_id", None)}
+    record = {"request_id": request_id(event) or getattr(context, "aws_request_id", None),
+              "model": MODEL.digest}
     proxy = is_proxy(event)
     with timed(record, "total_ms"):
         try:
@@ -102,7 +103,7 @@ def health(request: Request, record: dict) -> Response:
     interpreter = sys.modules[Interpreter.__module__.partition(".")[0]]
     versions = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__,
                 interpreter.__name__: interpreter.__version__}
-    return Response(200, {"status": "ok", **card, "size": MODEL.size, "versions": versions})
+    return Response(200, {"status": "ok", "model": MODEL.digest, **card, "size": MODEL.size, "versions": versions})
 
 
 def predict(request: Request, record: dict) -> Response:
@@ -118,7 +119,17 @@ def predict(request: Request, record: dict) -> Response:
     return answer(*sources(request), top and int(top), record)
 
 
-ROUTES = {"/": {"GET": page, "HEAD": page}, "/health": {"GET": health, "HEAD": health}, "/predict": {"POST": predict}}
+def description(request: Request, record: dict) -> Response:
+    """The API for programs, from which other languages' clients are generated."""
+    return Response(200, DESCRIPTION.read_text("utf-8"))
+
+
+ROUTES = {
+    "/": {"GET": page, "HEAD": page},
+    "/health": {"GET": health, "HEAD": health},
+    "/openapi.json": {"GET": description, "HEAD": description},
+    "/predict": {"POST": predict},
+}
 
 
 def answer(asked: list[Source], many: bool, top: int | None, record: dict) -> Response:

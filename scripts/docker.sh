@@ -57,7 +57,7 @@ build() {
   rm -rf "$context"
   mkdir -p "$context/code"
   cp lambda/Dockerfile lambda/install.py "$context"
-  cp lambda/*.py lambda/*.html "$context/code"
+  cp lambda/*.py lambda/*.html lambda/openapi.json "$context/code"
   rm "$context/code/install.py"
   cp -R "$wheels" "$context/wheels"
   cp "$MODEL" "$context/model.tflite"

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -263,7 +264,7 @@ def test_preflight(target, allow, kind, ask):
 def test_health_is_the_models_card(kind, ask):
     card = ask("GET", "/health", kind=kind).body
     assert card["versions"].keys() == {"python", "numpy", "pillow", "ai_edge_litert"}
-    del card["versions"]
+    del card["versions"], card["model"]
     assert card == {"status": "ok", "labels": ["blue", "green", "red"], "size": [40, 30], "confidence_threshold": 0.6,
                     "dataset": "drawn", "created": "2026-01-01", "metrics": {"test": {"accuracy": 0.9}}}
 
@@ -297,7 +298,16 @@ def test_low_confidence_is_told(colour, confident, ask, capsys):
     assert response.headers.get("X-Confidence") == (None if confident else "low")
     assert json.loads(capsys.readouterr().out)["confident"] is confident
     assert ask(body={"images": [encoded(picture(colour))]}).body[0]["confident"] is confident
-    assert response.headers["Access-Control-Expose-Headers"] == "X-Confidence"
+    assert response.headers["Access-Control-Expose-Headers"] == "X-Confidence, X-Model"
+
+
+@pytest.mark.parametrize("request_", [{"body": picture("red")}, {"body": b"no photo"}, {"method": "GET", "target": "/"},
+                                      {"target": "/nothing"}])
+def test_each_answer_and_log_line_names_the_model(request_, ask, function, capsys):
+    digest = hashlib.sha256(Path(function.model_path).read_bytes()).hexdigest()[:12]
+    assert ask(**request_).headers["X-Model"] == digest
+    assert json.loads(capsys.readouterr().out)["model"] == digest
+    assert ask("GET", "/health").body["model"] == digest
 
 
 def test_a_model_without_a_threshold_is_always_confident(tmp_path):

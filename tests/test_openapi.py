@@ -1,4 +1,4 @@
-"""openapi.yaml tells the truth about scripts/serve.py, and serve.py about itself."""
+"""openapi.json tells the truth about scripts/serve.py, and serve.py about itself."""
 import json
 import os
 import re
@@ -9,13 +9,12 @@ import urllib.error
 import urllib.request
 
 import pytest
-import yaml
 
 import api
 import colour_model
 from conftest import ROOT
 
-SPECIFICATION = ROOT / "lambda" / "openapi.yaml"
+SPECIFICATION = ROOT / "lambda" / "openapi.json"
 SERVING = ROOT / ".venv" / "ai-edge-litert" / "bin" / "python"
 # scripts/serve.py on a machine whose names resolve to nothing, so that no URL that comes up is ever asked.
 OFFLINE = """
@@ -66,7 +65,7 @@ def ask(url: str, method="GET", body=None, **headers) -> tuple[int, dict, bytes]
 
 def test_the_paths_and_methods_are_those_of_the_handler(tmp_path):
     routes = api.load(tmp_path).ROUTES
-    described = yaml.safe_load(SPECIFICATION.read_text())["paths"]
+    described = json.loads(SPECIFICATION.read_text())["paths"]
     assert {path: {method.upper() for method in methods} for path, methods in described.items()} == {
         path: methods.keys() - {"HEAD"} for path, methods in routes.items()}
 
@@ -83,6 +82,51 @@ def test_schemathesis_finds_nothing(server, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     assert int(re.search(r"(\d+) generated", result.stdout)[1]) > 100
+
+
+def test_the_description_is_served(server):
+    status, headers, body = ask(server[0] + "/openapi.json")
+    assert status == 200 and headers["Content-Type"] == "application/json"
+    assert json.loads(body) == json.loads(SPECIFICATION.read_text())
+
+
+CLIENT = """
+import io, sys
+from client import Client
+from client.api.default import health, predict
+from client.models import Image, Images, PredictFilesBody, Url, Urls
+from client.types import File
+
+url, red, green, no_photo = sys.argv[1], *(open(name, "rb").read() for name in sys.argv[2:])
+client = Client(url)
+def file(content, name=None): return File(io.BytesIO(content), name, "image/jpeg")
+def encoded(content): import base64; return base64.b64encode(content).decode()
+def best(scores): return next(iter(scores.additional_properties))
+def labels(answer): return [best(item.predictions) if hasattr(item, "predictions") else item.status for item in answer]
+def ask(body): return predict.sync(client=client, body=body)
+
+assert health.sync(client=client).labels == ["blue", "green", "red"]
+assert best(ask(Image(encoded(red)))) == "red"
+assert labels(ask(Images([encoded(red), encoded(no_photo), encoded(green)]))) == ["red", 415, "green"]
+assert "is not known" in ask(Url("https://shop.example/a.jpg")).error
+assert labels(ask(Urls(["https://shop.example/a.jpg", "ftp://b"]))) == [502, 400]
+assert best(ask(file(red))) == "red"
+assert best(ask(PredictFilesBody([file(red, "red.jpg")]))) == "red"
+assert labels(ask(PredictFilesBody([file(red, "red.jpg"), file(green, "green.jpg")]))) == ["red", "green"]
+assert ask(file(no_photo)).error.startswith("not an image")
+"""
+
+
+@pytest.mark.parametrize("server", ["1.0"], indirect=True)
+def test_a_generated_client_sends_every_kind_of_input(server, tmp_path):
+    generator = "from openapi_python_client.cli import app; app()"
+    subprocess.run([sys.executable, "-c", generator, "generate", "--path", SPECIFICATION, "--meta", "none",
+                    "--output-path", "client"], cwd=tmp_path, check=True, capture_output=True)
+    for name, content in [("red", api.picture("red")), ("green", api.picture("green")), ("none", b"no photo")]:
+        (tmp_path / name).write_bytes(content)
+    result = subprocess.run([sys.executable, "-c", CLIENT, server[0], "red", "green", "none"], cwd=tmp_path,
+                            capture_output=True, text=True, env={**os.environ, "NO_PROXY": "*"})
+    assert result.returncode == 0, result.stderr
 
 
 def test_it_greets_with_lines_that_work(server, model, tmp_path):
@@ -141,4 +185,4 @@ def test_it_says_what_stands_in_its_way(model, tmp_path):
 def test_make_serve_serves_the_model_it_is_told(model):
     dry = subprocess.run(["make", "-n", "serve", f"MODEL={model}", "PORT=8123"], cwd=ROOT, capture_output=True,
                          text=True, env={**os.environ, "MAKEFLAGS": ""})
-    assert f"scripts/serve.py --model {model} --port 8123" in dry.stdout
+    assert f"scripts/serve.py --model '{model}' --port '8123'" in dry.stdout
