@@ -135,6 +135,11 @@ def test_the_tables_show_medians_and_why_a_contender_is_missing():
         assert len({line.count("|") for line in block.splitlines()}) == 1, block
 
 
+def test_the_readme_shows_the_kept_run():
+    tables = (ROOT / "artifacts/release/bench/bench.md").read_text()
+    assert (ROOT / "scripts/bench/README.md").read_text().endswith(tables)
+
+
 def test_a_network_that_can_not_be_converted_is_reported_and_the_others_are_made(tmp_path, monkeypatch, capsys):
     def make(path, source):
         if source.name == "broken.tflite":
