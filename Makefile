@@ -93,9 +93,8 @@ $(call track,artifacts/.report,$$(INDEX))
 OLD_RUNTIME := $(if $(filter test bench artifacts/bench/bench.md,$(GOALS)),$(if $(filter 3.10 3.11,$(shell \
   $(call quote,$(PYTHON)) -c 'import sys; print("%d.%d" % sys.version_info[:2])')),.venv/tflite-runtime/.installed))
 bench: artifacts/bench/bench.md ## artifacts/bench/bench.md: the released models beside other engines, measured
-artifacts/bench/bench.md: $(wildcard scripts/bench/*.py lambda/*.py artifacts/release/*.tflite) scripts/common.py \
-  scripts/training/tflite.py tests/photos/pants/jeans.jpg \
-  | .venv/bench/.installed .venv/ai-edge-litert/.installed $(OLD_RUNTIME)
+artifacts/bench/bench.md: $(wildcard scripts/bench/*.py lambda/*.py artifacts/release/*.tflite) $(SHARED) \
+  tests/photos/pants/jeans.jpg | .venv/bench/.installed .venv/ai-edge-litert/.installed $(OLD_RUNTIME)
 	PYTHONPATH=scripts .venv/bench/bin/python -m bench --output $@
 
 # Predictions on this machine. IMAGE is one photo if there is a file or folder of that name, else a list with spaces.
