@@ -22,6 +22,7 @@ def project_copy(folder: Path, environments: bool = True) -> Path:
 
     With `environments`, the copy uses the real virtual environments and never reinstalls them.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("Makefile", "requirements-train.txt", "requirements-serve.txt", "scripts", "lambda", "tests/photos"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

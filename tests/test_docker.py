@@ -1,13 +1,14 @@
 """The container, built by make and run by a real engine, with AWS's emulator and runtime client inside.
 
 The base image is BASE_IMAGE, in CI a stand-in (tests/docker/base.sh), else the Makefile's default, which is pulled.
-TFLITE_BASE_IMAGE is the one for RUNTIME=tflite-runtime.
+TFLITE_BASE_IMAGE is the one for RUNTIME=tflite-runtime. CONTAINERD_ENGINE is the image of a second engine.
 """
 import base64
 import contextlib
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import socket
@@ -34,7 +35,7 @@ STRICT = ["--read-only", "--user", "1234:1234", "--cap-drop", "ALL", "--memory",
 
 def docker(*arguments: str, check: bool = True, stderr: int = subprocess.PIPE) -> str:
     """What docker prints on stdout. Its warnings, also those about the host, are on stderr."""
-    ran = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=120)
+    ran = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=300)
     assert not check or ran.returncode == 0, ran.stderr or ran.stdout
     return ran.stdout.strip()
 
@@ -67,6 +68,10 @@ class Project:
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return ran.returncode, ran.stdout
 
+    def use_wheels_of(self, other: "Project") -> None:
+        (self.folder / "data").mkdir()
+        (self.folder / "data" / "wheels").symlink_to(other.folder / "data" / "wheels")
+
     @property
     def image(self) -> str:
         """The id of the image that was built."""
@@ -84,7 +89,7 @@ def started(tmp_path_factory, model):
     project = Project(tmp_path_factory.mktemp("project"), model)
     yield project, project.make("docker-run")
     for name in docker("ps", "--all", "--quiet", "--filter", f"name={project.container}").split():
-        docker("rm", "--force", name)
+        docker("rm", "--force", "--volumes", name)
     for tag in docker("images", "--format", "{{.Repository}}", "--filter", f"reference={project.container}*").split():
         docker("rmi", "--force", tag)
 
@@ -186,9 +191,29 @@ def test_an_image_that_the_engine_has_lost_is_stale(project):
     assert "docker.sh build" not in project.make("-n", "docker-run")[1]
 
 
-def test_the_images_id_is_the_one_that_the_engine_knows(project):
-    """Not the one of --iidfile, which an engine with a containerd image store does not know."""
-    assert project.image == docker("image", "inspect", "--format", "{{.Id}}", project.container)
+def test_an_engine_with_a_containerd_store_knows_the_id_of_the_image(project, tmp_path):
+    """The id that buildx writes by --iidfile is another one, which such an engine does not know."""
+    engine, base = os.environ.get("CONTAINERD_ENGINE"), os.environ.get("BASE_IMAGE")
+    if not engine or not base:
+        pytest.skip("needs BASE_IMAGE and CONTAINERD_ENGINE, an image by tests/docker/containerd.sh")
+    other = Project(tmp_path, project.folder / "artifacts/release/model.tflite")
+    shutil.copytree(project.folder / "data" / "wheels", tmp_path / "data" / "wheels")
+    rights = [f"--cap-add={name}" for name in ("SYS_ADMIN", "NET_ADMIN", "MKNOD")]
+    rights += [f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")]
+    name = f"{project.container}-containerd"
+    docker("run", "--detach", "--name", name, "--network", "none", *rights, "--volume", f"{tmp_path}:/project",
+           "--volume", "/sys/fs/cgroup:/sys/fs/cgroup", engine)
+    for _ in range(60):
+        if "Server" in docker("exec", name, "docker", "version", check=False):
+            break
+        time.sleep(0.5)
+    subprocess.run(f"docker save {base} | docker exec --interactive {name} docker load", shell=True, check=True)
+    values = {"CONTAINER": "built", "BASE_IMAGE": base, "RUNTIME": "ai-edge-litert",
+              "ARCH": platform.machine().replace("aarch64", "arm64"), "REQUIREMENTS": "requirements-serve.txt",
+              "MODEL": "artifacts/release/model.tflite"}
+    docker("exec", "--workdir", "/project", *(f"--env={key}={value}" for key, value in values.items()), name,
+           "scripts/docker.sh", "build", "artifacts/image.iid")
+    assert docker("exec", name, "docker", "inspect", "--format", "{{.RepoTags}}", other.image) == "[built:latest]"
 
 
 def test_docker_test_asks_the_container_about_a_photo(project, tmp_path):
@@ -251,7 +276,8 @@ def test_missing_permission_is_explained(project):
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
     if os.getuid() != 0 or not os.path.exists(address):
         pytest.skip("needs root, to become a user without permission, and the engine's socket")
-    ran = subprocess.run(["bash", "-s", "stop"], input=(project.folder / "scripts" / "docker.sh").read_text(), cwd="/",
+    script = (project.folder / "scripts" / "docker.sh").read_text()
+    ran = subprocess.run(["bash", "-s", "stop"], input=script, cwd="/", env=clean_environment(TMPDIR="/var/tmp"),
                          user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60)
     assert ran.returncode != 0 and "no permission to use the Docker engine" in ran.stderr, ran.stderr
 
@@ -277,8 +303,7 @@ def test_the_same_inputs_give_the_same_layers(project, tmp_path, buildkit):
                       'exec /usr/bin/docker "$@"\n')
     client.chmod(0o755)
     again = Project(tmp_path / "again", project.folder / "artifacts/release/model.tflite", f"{project.container}-again")
-    (again.folder / "data").mkdir()
-    (again.folder / "data" / "wheels").symlink_to(project.folder / "data" / "wheels")
+    again.use_wheels_of(project)
     for path in (again.folder / "lambda").iterdir():
         path.chmod(0o600)
         os.utime(path)
@@ -363,30 +388,21 @@ def test_a_request_is_answered_even_if_it_comes_during_the_cold_start(image, mod
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, model):
-    """A folder of a hundred photos in folders of their labels: real ones if they are at hand, else drawn ones."""
-    folder = tmp_path_factory.mktemp("photos")
-    source = ROOT / "data" / "clothing" / "test"
-    if not source.exists():
-        source = folder.parent / "drawn" / "test"
-        subprocess.run([sys.executable, ROOT / "scripts" / "draw_data.py", "--per-label", "70",
-                        "--output", source.parent / "index.csv"], check=True)
-    every = sorted(source.glob("*/*.jpg"))
-    for path in every[::len(every) // 100][:100]:
-        copy = folder / path.parent.name / path.name
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copy(path, copy)
-    return folder
+    """A hundred and twenty drawn photos, in folders of their labels."""
+    index = tmp_path_factory.mktemp("photos") / "index.csv"
+    draw = [sys.executable, ROOT / "scripts" / "draw_data.py", "--per-label", "7", "--output", index]
+    subprocess.run(draw, check=True)
+    return index.parent
 
 
-def test_the_container_answers_about_a_hundred_photos_as_the_model_does_here(strict, model, photos, capsys):
-    paths, here = sorted(photos.glob("*/*.jpg")), Model(model)
-    assert len(paths) == 100
+def test_the_container_answers_as_the_model_does_here(strict, model, photos, capsys):
+    paths, here = sorted(photos.rglob("*.jpg")), Model(model)
     probabilities = [here.predict(preprocess(path, here.size)) for path in paths]
     right = sum(here.labels[int(np.argmax(p))] == path.parent.name for p, path in zip(probabilities, paths))
     ran = subprocess.run([sys.executable, ROOT / "scripts/test_lambda.py", "--url", INVOKE.format(strict[1]), photos],
                          capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
-    assert f"({right} of 100 right, 0 refused)" in ran.stdout, ran.stdout
+    assert len(paths) == 120 and f"({right} of 120 right, 0 refused)" in ran.stdout, ran.stdout
     for path, expected in list(zip(paths, probabilities))[::10]:
         answer = invoke(strict[1], event(path.read_bytes()))
         assert [answer[label] for label in here.labels] == pytest.approx(list(expected), abs=2e-7)
@@ -434,7 +450,7 @@ def test_sigterm_ends_the_function_at_once(image):
         assert docker("container", "inspect", "--format", "{{.State.ExitCode}}", name) == "0"
 
 
-def test_tflite_runtime_is_built_and_gives_the_same_labels(project, model, photos, tmp_path):
+def test_tflite_runtime_is_built_and_gives_nearly_the_same_probabilities(project, model, photos, tmp_path):
     base = os.environ.get("TFLITE_BASE_IMAGE")
     if "BASE_IMAGE" in os.environ and not base:
         pytest.skip("needs TFLITE_BASE_IMAGE, a base image with Python 3.11, beside BASE_IMAGE")
@@ -443,9 +459,9 @@ def test_tflite_runtime_is_built_and_gives_the_same_labels(project, model, photo
     assert status == 0, output
     card = json.loads(invoke(other.port, {"httpMethod": "GET", "path": "/health"})["body"])
     assert "tflite_runtime" in card["versions"]
-    for path in sorted(photos.glob("*/*.jpg"))[::20]:
-        answers = [invoke(port, event(path.read_bytes())) for port in (PORT, other.port)]
-        assert max(answers[0], key=answers[0].get) == max(answers[1], key=answers[1].get)
+    for path in sorted(photos.rglob("*.jpg"))[::20]:
+        ours, theirs = (invoke(port, event(path.read_bytes())) for port in (PORT, other.port))
+        assert theirs == pytest.approx(ours, abs=0.1)  # other kernels; measured on 80 photos: at most 0.075
 
 
 def test_docker_stop_removes_the_container_and_may_be_repeated(project):
