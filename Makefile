@@ -59,8 +59,8 @@ $(call track,data/.own,$$(DATA) $$(if $$(DATA),$$(shell ls -lRL -- $$(call quote
 # Training and conversion.
 BACKBONE_FILE := data/backbones/$(BACKBONE).keras
 SHARED := $(wildcard scripts/training/*.py) scripts/common.py scripts/serving.py lambda/model.py lambda/preprocess.py
-data/backbones/%.keras: scripts/fetch_backbone.py scripts/training/efficientnet_lite.py scripts/common.py data/backbones/.% \
-		| .venv/train/.installed
+data/backbones/%.keras: scripts/fetch_backbone.py scripts/training/efficientnet_lite.py scripts/common.py \
+  data/backbones/.% | .venv/train/.installed
 	$(TRAIN) $< $* $(if $(data/backbones/.$*),--weights $(call quote,$(data/backbones/.$*))) --output $@
 $(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2),\
   $(call track,data/backbones/.$(name),$$(if $$(filter $(name),$$(BACKBONE)),$$(BACKBONE_WEIGHTS))))
@@ -152,8 +152,8 @@ PIP_INSTALL = $(@D)/bin/python -m pip install --quiet --disable-pip-version-chec
 	$(PIP_INSTALL) -r $<
 	touch $@
 
-test: | .venv/train/.tests-installed $(patsubst %,.venv/%/.installed,ai-edge-litert label mediapipe aws aws-tests) $(OLD_RUNTIME)
-test: ## every test that this machine can run
+TEST_ENVIRONMENTS := ai-edge-litert label mediapipe aws aws-tests
+test: | .venv/train/.tests-installed $(TEST_ENVIRONMENTS:%=.venv/%/.installed) $(OLD_RUNTIME) ## all the tests
 	$(TRAIN) -m pytest
 include scripts/label.mk
 

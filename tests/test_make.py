@@ -52,9 +52,9 @@ class Project:
         return path
 
     def make(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        path = f"{self.path / 'bin'}:{os.environ['PATH']}"
+        path, home = f"{self.path / 'bin'}:{os.environ['PATH']}", str(self.path / "home")
         return subprocess.run(["make", *arguments], cwd=self.path, capture_output=True, text=True, timeout=60,
-                              env=clean_environment(**{"PATH": path, **environment}))
+                              env=clean_environment(**{"PATH": path, "HOME": home, **environment}))
 
     def build(self, *arguments: str, **environment: str) -> list[str]:
         """Run make successfully; the names of the scripts that it ran, sorted."""
@@ -227,24 +227,33 @@ def test_a_model_counts_by_its_content(project):
 MARKER = "executed"
 HOSTILE = [
     "; touch executed;", "& touch executed &", "| touch executed", "`touch executed`", "$(touch executed)",
-    "$$(touch executed)", "$(shell touch executed)", "'; touch executed; '", '"; touch executed; "', "a\ntouch executed",
-    ")'`\"; touch executed", "x: ; touch executed", "it's # (a) \"photo\"? & `touch executed`",
+    "$$(touch executed)", "$(shell touch executed)", "'; touch executed; '", '"; touch executed; "',
+    "a\ntouch executed", ")'`\"; touch executed", "x: ; touch executed", "it's # (a) \"photo\"? & `touch executed`",
 ]
-GOALS = ["help", "data", "train", "convert", "report", "predict", "serve", "docker-run", "docker-test", "docker-stop",
-         "deploy", "deploy-plan", "deploy-status", "logs", "undeploy", "label"]
+NAMES = ("DATASET", "BACKBONE", "QUANTIZE", "RUNTIME", "ARCH")  # values that become part of file names
+
+
+def makefiles() -> str:
+    return "".join(path.read_text() for path in (ROOT / "Makefile", *sorted((ROOT / "scripts").glob("*.mk"))))
+
+
+def targets() -> set[str]:
+    phony = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)", makefiles(), re.M)
+    return set(" ".join(phony).replace("\\\n", " ").split()) - {"FORCE"}
+
+
+GOALS = sorted(targets() - {"test", "fuzz", "bench", "release", "clean", "distclean"})
 
 
 def settings() -> list[str]:
-    texts = [(ROOT / name).read_text() for name in ("Makefile", "scripts/label.mk")]
-    return re.findall(r"^([A-Z_]+) \?=", "".join(texts), re.M)
+    return re.findall(r"^([A-Z_]+) \?=", makefiles(), re.M)
 
 
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("origin", ["command line", "environment"])
 def test_no_value_is_executed(project, value, origin):
-    names = ("DATASET", "BACKBONE", "QUANTIZE", "RUNTIME", "ARCH")
-    free = {name: value for name in [*settings(), "PHOTO", "UNKNOWN"] if name not in names}
-    for variables in (free, *({name: value} for name in names)):
+    free = {name: value for name in [*settings(), "PHOTO", "UNKNOWN"] if name not in NAMES}
+    for variables in (free, *({name: value} for name in NAMES)):
         if origin == "environment":
             done = project.make("-k", *GOALS, **variables)
         else:
@@ -258,17 +267,18 @@ def test_no_value_is_executed(project, value, origin):
     ("https://host/a.jpg?w=1&h=2", ["https://host/a.jpg?w=1&h=2"]),
     ("it's (1) #2 & \"more\".jpg", ["it's (1) #2 & \"more\".jpg"]),  # such a file exists
     ("a.jpg  https://host/b.jpg?c=(d) it's", ["a.jpg", "https://host/b.jpg?c=(d)", "it's"]),
-    ("~/a.jpg b.jpg", [f"{Path.home()}/a.jpg", "b.jpg"]),
+    ("~/a.jpg b.jpg", ["HOME/a.jpg", "b.jpg"]),
     ("$HOME.jpg", ["$HOME.jpg"]),
     ("--json", ["--json"]),
 ])
 def test_images_reach_the_scripts_as_they_are(project, image, arguments):
     project.write("it's (1) #2 & \"more\".jpg", "a photo")
+    arguments = [argument.replace("HOME/", f"{project.path}/home/") for argument in arguments]
     project.build("predict", f"IMAGE={image}")
     assert project.arguments("predict.py") == ["--model", "artifacts/release/model.tflite", "--", *arguments]
     project.build("label", f"IMAGE={image}", f"OUT={image}")
-    assert project.arguments("label.py")[2:] == ["--output", image.replace("~", str(Path.home())), "--unsure", "0", "--",
-                                                 *arguments]
+    table = image.replace("~", f"{project.path}/home")
+    assert project.arguments("label.py")[2:] == ["--output", table, "--unsure", "0", "--", *arguments]
 
 
 def test_values_reach_the_scripts_as_they_are(project):
@@ -279,7 +289,7 @@ def test_values_reach_the_scripts_as_they_are(project):
                   f"BACKBONE_WEIGHTS={odd}", "TRAIN_FLAGS=--epochs 0 --soft-labels ~/a;b")
     assert project.arguments("index_folder.py")[:2] == ["--input", odd]
     assert project.arguments("fetch_backbone.py")[1:3] == ["--weights", odd]
-    assert project.arguments("train.py")[-4:] == ["--epochs", "0", "--soft-labels", f"{Path.home()}/a;b"]
+    assert project.arguments("train.py")[-4:] == ["--epochs", "0", "--soft-labels", f"{project.path}/home/a;b"]
     assert project.environment("deploy.sh") == {"MODEL": f"{odd}.tflite", "STACK": odd, "PARAMETERS": f"A={odd}"}
 
 
@@ -309,8 +319,7 @@ def test_distclean_keeps_the_users_own_photos_and_the_released_model(project):
 
 def test_help_names_every_target_and_variable(project):
     done = project.make()
-    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)[1].replace("\\\n", " ")
-    for name in {*phony.split(), *settings()} - {"FORCE"}:
+    for name in targets() | set(settings()):
         assert re.search(rf"^  {re.escape(name)} +\S", done.stdout, re.M), name
 
 

@@ -14,4 +14,5 @@ mkdir -p "$root/etc/docker"
 cat >"$root/etc/docker/daemon.json" <<'EOF'
 {"features": {"containerd-snapshotter": true}, "bridge": "none", "iptables": false}
 EOF
-tar -C "$root" -c . | docker import --change 'CMD ["dockerd"]' --change 'VOLUME /var/lib/docker /var/lib/containerd' - "$tag"
+tar -C "$root" -c . |
+  docker import --change 'CMD ["dockerd"]' --change 'VOLUME /var/lib/docker /var/lib/containerd' - "$tag"

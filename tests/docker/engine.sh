@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A private Docker engine for the tests: all its files below one folder, its own bridge, no rule in the firewall, so that
-# it stands beside other engines. What its containers publish is reached on loopback; they reach nothing themselves.
+# A private Docker engine for the tests. It keeps all its files in one folder, has its own bridge and adds no firewall
+# rules, so it can run beside other engines. Ports that its containers publish are reachable on loopback; the containers
+# themselves reach nothing.
 #   tests/docker/engine.sh start FOLDER [flags of dockerd]   then: export DOCKER_HOST=unix://FOLDER/docker.sock
 #   tests/docker/engine.sh stop FOLDER                       stops it and deletes the folder
 # Needs root and Debian's packages docker.io and iproute2.
