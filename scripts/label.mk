@@ -3,10 +3,19 @@ OUT ?= labels.csv               ## table that `make label` writes: .csv, .jsonl 
 UNSURE ?= 0                     ## number of uncertain photos on a page to correct by hand, beside OUT
 $(call settle,OUT UNSURE)
 
-.PHONY: label
+.PHONY: label model.onnx
 label: scripts/label.py $(AWAITED_MODEL) | .venv/label/.installed ## label all of IMAGE on every core; resumes
 	@.venv/label/bin/python $< --model $(call quote,$(MODEL)) --output $(call quote,$(OUT)) \
 	  --unsure $(call quote,$(UNSURE)) -- $(or $(PHOTOS),$(error IMAGE is empty: make label IMAGE=folder))
+
+# The float network for other runtimes, such as those of GPUs.
+model.onnx: artifacts/model.onnx ## artifacts/model.onnx: your own model in ONNX, in floating point
+artifacts/model.onnx: scripts/export_onnx.py $(SHARED) artifacts/model.keras artifacts/model.tflite $(INDEX) \
+  | .venv/train/.onnx-installed
+	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --tflite artifacts/model.tflite --output $@
+.venv/train/.onnx-installed: scripts/requirements-onnx.txt | .venv/train/.installed
+	$(PIP_INSTALL) -r $<
+	touch $@
 
 # The interpreter names dependencies that only its compilers need, so pip must not look for them.
 .venv/label/.installed: PIP_INSTALL += --no-deps

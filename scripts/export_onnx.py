@@ -1,0 +1,72 @@
+"""Export a trained Keras model to ONNX, in floating point, and check it against its model.tflite.
+
+    python scripts/export_onnx.py --index data/clothing/index.csv --model artifacts/model.keras \\
+        --tflite artifacts/model.tflite --output artifacts/model.onnx
+
+The network takes what `preprocess` returns, uint8 [1, H, W, 3], and returns probabilities, float32 [1, labels]. The labels
+and the confidence threshold are in its metadata_props. If it names another label than model.tflite for over 3 % of the
+validation photos, nothing is written and the exit status is 1.
+"""
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from common import atomic, fail
+from training.index import read_index
+
+MIN_AGREEMENT = 0.97
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos to check it with")
+    parser.add_argument("--model", type=Path, required=True, help="Keras model by scripts/train.py")
+    parser.add_argument("--tflite", type=Path, required=True, help="model.tflite by scripts/convert.py, of that model")
+    parser.add_argument("--output", type=Path, required=True, help="the file to write (.onnx)")
+    return parser.parse_args()
+
+
+def to_onnx(path: Path):
+    """The Keras model as an ONNX model; by way of TensorFlow Lite, whose operations the converter knows best."""
+    import keras
+    import tf2onnx
+
+    from training.tflite import to_tflite
+
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(to_tflite(keras.models.load_model(path, compile=False), "float32"))
+        file.flush()
+        model, _ = tf2onnx.convert.from_tflite(file.name, opset=18)
+    return model
+
+
+def main() -> None:
+    args = parse_args()
+    photos = [photo for photo in read_index(args.index) if photo.split == "validation"]
+
+    import onnx
+    import onnxruntime
+
+    from serving import Model, preprocess
+
+    tflite = Model(args.tflite)
+    model = to_onnx(args.model)
+    onnx.helper.set_model_props(model, {"labels": "\n".join(tflite.labels), "size": json.dumps(tflite.size),
+                                        "confidence_threshold": str(tflite.threshold), "tflite": tflite.digest})
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    pixels = session.get_inputs()[0].name
+    images = [preprocess(photo.path, tflite.size) for photo in photos]
+    same = [session.run(None, {pixels: image[None]})[0][0].argmax() == tflite.predict(image).argmax() for image in images]
+    agreement = sum(same) / len(same)
+    if agreement < MIN_AGREEMENT:
+        fail(f"the ONNX network and {args.tflite} agree on {agreement:.1%} of the validation photos only; is "
+             f"{args.tflite} made from {args.model}? Run make model.tflite. Nothing was written")
+    with atomic(args.output) as temporary:
+        onnx.save(model, temporary)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB in float32; the same label as {args.tflite} for "
+          f"{agreement:.1%} of {len(same)} photos")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""scripts/export_onnx.py: the ONNX file gives the labels of model.tflite, or isn't written."""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import colour_model
+from conftest import ROOT
+from training.index import Photo, write_index
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """model.keras, which names the strongest colour, its model.tflite, one of another model, and six photos."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("onnx")
+    pixels = keras.Input((*colour_model.SIZE, 3))
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
+    dense = keras.layers.Dense(3, "softmax", use_bias=False)
+    model = keras.Model(pixels, dense(means))
+    dense.set_weights([5 * np.eye(3)[::-1]])
+    model.save(folder / "model.keras")
+    colour_model.write(folder / "model.tflite", confidence_threshold=0.6)
+    colour_model.write(folder / "other.tflite", sharpness=-5)
+    photos = []
+    for label, colour in colour_model.COLOURS.items():
+        for split in ("train", "validation"):
+            path = folder / f"{split}-{label}.png"
+            Image.new("RGB", (30, 40), colour).save(path)
+            photos.append(Photo(path, label, split, "0" * 64))
+    write_index(folder / "index.csv", photos)
+    return folder
+
+
+def export(folder, tflite: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, ROOT / "scripts" / "export_onnx.py", "--index", "index.csv", "--model",
+                           "model.keras", "--tflite", tflite, "--output", f"{tflite}.onnx"], cwd=folder, text=True,
+                          capture_output=True)
+
+
+def test_the_network_and_its_labels_are_exported(folder):
+    import onnxruntime
+
+    result = export(folder, "model.tflite")
+    assert result.returncode == 0 and "100.0% of 3 photos" in result.stdout, result.stderr
+    session = onnxruntime.InferenceSession(folder / "model.tflite.onnx")
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts["labels"].split("\n") == [*colour_model.LABELS] and facts["confidence_threshold"] == "0.6"
+    red = np.full((1, *colour_model.SIZE, 3), colour_model.COLOURS["red"], np.uint8)
+    [[probabilities]] = session.run(None, {session.get_inputs()[0].name: red})
+    assert probabilities.argmax() == colour_model.LABELS.index("red")
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_network_that_disagrees_with_the_tflite_file_is_not_written(folder):
+    result = export(folder, "other.tflite")
+    assert result.returncode == 1 and "agree on 0.0%" in result.stderr
+    assert not (folder / "other.tflite.onnx").exists()
