@@ -51,14 +51,15 @@ data/clothing/index.csv: scripts/download_data.py $(INDEX_CODE) | .venv/train/.i
 data/drawn/index.csv: scripts/draw_data.py $(wildcard scripts/drawing/*.py) $(INDEX_CODE) | .venv/train/.installed
 	$(TRAIN) $< --output $@
 data/own/index.csv: scripts/index_folder.py scripts/serving.py lambda/preprocess.py $(INDEX_CODE) data/.own \
-  | .venv/train/.installed
+  lambda/image_checks.py | .venv/train/.installed
 	$(TRAIN) $< --input $(call quote,$(DATA)) --output $@
 # The names, sizes and dates of the files in DATA.
 $(call track,data/.own,$$(DATA) $$(if $$(DATA),$$(shell ls -lRL -- $$(call quote,$$(DATA)) 2>&1 | cksum)))
 
 # Training and conversion.
 BACKBONE_FILE := data/backbones/$(BACKBONE).keras
-SHARED := $(wildcard scripts/training/*.py) scripts/common.py scripts/serving.py lambda/model.py lambda/preprocess.py
+SHARED := $(wildcard scripts/training/*.py) scripts/common.py scripts/serving.py \
+  lambda/model.py lambda/preprocess.py lambda/image_checks.py
 data/backbones/%.keras: scripts/fetch_backbone.py scripts/training/efficientnet_lite.py scripts/common.py \
   data/backbones/.% | .venv/train/.installed
 	$(TRAIN) $< $* $(if $(data/backbones/.$*),--weights $(call quote,$(data/backbones/.$*))) --output $@
@@ -151,7 +152,6 @@ PIP_INSTALL = $(@D)/bin/python -m pip install --quiet --disable-pip-version-chec
 .venv/train/.tests-installed: tests/requirements.txt | .venv/train/.installed
 	$(PIP_INSTALL) -r $<
 	touch $@
-
 TEST_ENVIRONMENTS := ai-edge-litert label mediapipe aws aws-tests
 test: | .venv/train/.tests-installed $(TEST_ENVIRONMENTS:%=.venv/%/.installed) $(OLD_RUNTIME) ## all the tests
 	$(TRAIN) -m pytest

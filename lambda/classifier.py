@@ -1,9 +1,10 @@
-"""From the pictures that a request asks about to answers: load the model once, fetch, decode, predict.
+"""Answer the images of a request: the model is loaded once; then each image is fetched, decoded and classified.
 
 Environment: MODEL_PATH, the model file (model.tflite beside this file).
 """
 import io
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +16,23 @@ from preprocess import ImageError, ImageTooLarge, NotAnImage, preprocess
 from request import RequestError, Source, decode_base64
 from telemetry import timed
 
+SECONDS = 8.0  # after so much decoding, or so much processor time, the other images of a list get an error
 STATUS = {NotAnImage: 415, ImageTooLarge: 413, ImageError: 422}
 
 
 class Answer(NamedTuple):
-    """About one picture. scores: label to probability, highest first; confident: the highest reaches the threshold."""
+    """The answer for one image.
+
+    scores: label to probability, highest first.
+    confident: whether the highest probability reaches the model's threshold.
+    """
     scores: dict[str, float]
     confident: bool
 
 
 def load() -> Model:
-    """The model with a thread per CPU, and warm: the first request takes no longer than the others."""
-    memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")  # Lambda gives a CPU per 1,769 MB, but shows more
+    """Load the model, one thread per CPU, and run it once, so that the first request is as fast as the others."""
+    memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")  # Lambda grants one CPU per 1,769 MB, but shows more
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     model = Model(os.environ.get("MODEL_PATH", Path(__file__).with_name("model.tflite")),
                   threads=max(1, round(int(memory) / 1769)) if memory else cpus)
@@ -41,11 +47,12 @@ THRESHOLD = MODEL.record.get("confidence_threshold") or 0
 
 
 def classify(asked: list[Source], record: dict) -> list[Answer | RequestError]:
-    """About each picture an answer, or the error that stands in its place; `record` gets the times and sizes."""
+    """An answer for each image, or the error that takes its place; times and sizes go into `record`."""
+    started = time.process_time()
     record.update(kind=asked[0].kind, images=len(asked), bytes=0)
     contents = [source.value for source in asked]
     if record["kind"] == "url":
-        import fetch  # and with it http, ssl and email, which other requests don't need
+        import fetch  # late, as it imports http, ssl and email, which other requests don't need
         with timed(record, "fetch_ms"):
             contents = fetch.fetch_all(contents)
     answers = []
@@ -53,20 +60,26 @@ def classify(asked: list[Source], record: dict) -> list[Answer | RequestError]:
         try:
             if isinstance(content, RequestError):
                 raise content
+            if record.get("decode_ms", 0) > SECONDS * 1e3 or time.process_time() - started > SECONDS:
+                raise RequestError(413, f"decoding the images before this one took over {SECONDS:.0f} seconds; "
+                                        "send fewer or smaller images in a request")
             image = decode_base64(content) if record["kind"] == "base64" else content
             record["bytes"] += len(image)
             answers.append(_answer(image, record))
         except RequestError as error:
-            answers.append(error)
+            answers.append(error.with_traceback(None))  # the traceback would hold on to what was decoded
     return answers
 
 
 def _answer(content: bytes, record: dict) -> Answer:
+    refusal = None
     try:
         with timed(record, "decode_ms"):
             image = preprocess(content, MODEL.size)
     except ImageError as error:
-        raise RequestError(STATUS[type(error)], str(error)) from None
+        refusal = RequestError(STATUS[type(error)], str(error))
+    if refusal:
+        raise refusal  # outside of `except`, so that it does not hold on to the other one and its traceback
     with timed(record, "model_ms"):
         probabilities = MODEL.predict(image).astype(np.float64)
     probabilities /= probabilities.sum()

@@ -1,8 +1,8 @@
-"""Fetch pictures from URLs that strangers send, without being led to an address inside.
+"""Fetch images from URLs that strangers send, without reaching any address inside the network.
 
-Only http and https on their usual ports. Of each name, also of each redirect's, every address must be public, and the
-connection is made to the checked address itself: a name that changes its answer in between changes nothing. Bytes
-and time are capped, proxies in the environment are not used, and compressed answers are refused.
+Only http and https, on their usual ports. All addresses of a host must be public, for each redirect too. The connection
+goes to the very address that was checked, so a host that changes its DNS answer in between gains nothing. Bytes, wall
+time and processor time are limited; proxies from the environment are not used; compressed answers are refused.
 """
 import functools
 import http.client
@@ -17,6 +17,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from request import MAX_BYTES, RequestError
 
 SECONDS = 10.0  # for all URLs of a request together, name servers and redirects included
+PROCESSOR_SECONDS = 4.0  # the same, of processor time: a server may send its answer in millions of tiny pieces
 CONNECT_SECONDS = 3.0  # for each address of a host
 TOTAL_BYTES = 4 * MAX_BYTES  # of all URLs of a request together
 REDIRECTS = 5
@@ -44,14 +45,16 @@ def is_public(address: str) -> bool:
 
 
 def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
-    """What each of the URLs gives, fetched at the same time; a RequestError in place of one that fails."""
+    """The contents of the URLs, fetched at the same time; a RequestError in place of each that fails."""
     fetches = [Fetch(url) for url in urls]
     deadline = time.monotonic() + SECONDS
+    busy_until = time.process_time() + PROCESSOR_SECONDS
     for fetch in fetches:
         fetch.deadline, fetch.all = deadline, fetches
         fetch.start()
     for fetch in fetches:
-        fetch.join(max(0, deadline - time.monotonic()))
+        while fetch.is_alive() and time.monotonic() < deadline and time.process_time() < busy_until:
+            fetch.join(0.1)
         if fetch.is_alive():
             fetch.stop()
             fetch.result = RequestError(504, f"the URL was too slow; it must answer within {SECONDS:.0f} seconds")
@@ -59,7 +62,7 @@ def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
 
 
 class Fetch(threading.Thread):
-    """A URL being fetched: in a thread, so that nothing can hold up the request, be it a slow name server."""
+    """Fetches a URL in a thread of its own, so that nothing can hold up the request, not even a slow name server."""
 
     def __init__(self, url: str):
         super().__init__(daemon=True)
@@ -84,7 +87,7 @@ class Fetch(threading.Thread):
             self.result = result
 
     def stop(self) -> None:
-        try:  # the base class's method, as TLS must not wait for the other side's goodbye
+        try:  # by the base class's method, as TLS would wait for the other side to close
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
         except (OSError, TypeError):
             pass  # not connected (yet): the next step sees the deadline
@@ -115,6 +118,8 @@ class Fetch(threading.Thread):
     def _connect(self, host: str, port: int) -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise RequestError(400, "the URL's host is not valid") from None
         except OSError:
             raise RequestError(502, f"the host {host} is not known") from None
         if not all(is_public(address[0]) for *_, address in found):
@@ -178,7 +183,7 @@ def split(url: str) -> tuple[str, str, int, str]:
         raise RequestError(400, "the URL must begin with https:// or http://")
     if "@" in parts.netloc:
         raise RequestError(400, "the URL must not hold a user name or password")
-    if not re.fullmatch(r"[a-z0-9._-]{1,253}|[0-9a-f:.]+", host):
+    if not re.fullmatch(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", host):
         raise RequestError(400, "the URL's host is not valid")
     port = USUAL_PORT[scheme] if port is None else port
     if port not in PORTS:

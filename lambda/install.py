@@ -1,9 +1,9 @@
-"""Lay out what the image gets, inside its build stage (see Dockerfile): small, byte-compiled, the same every time.
+"""Prepare the files of the image inside its build stage (see Dockerfile): small, byte-compiled, reproducible.
 
-    python3 install.py packages    /build/wheels -> /build/packages/var/task, without what serving never loads
+    python3 install.py packages    /build/wheels -> /build/packages/var/task, without the parts that serving never loads
     python3 install.py code        /build/code/var/task and /build/model/var/task, ready to be copied
 
-Standard library only, and no other tool: Amazon Linux's minimal images have not even `find`.
+Uses the standard library only: Amazon Linux's minimal images do not even have `find`.
 """
 import compileall
 import os
@@ -14,21 +14,21 @@ import sys
 from pathlib import Path
 
 BUILD = Path("/build")
-DATE = 315532800  # 1980-01-01, the oldest that zip knows
-# Never loaded while serving (tests/test_docker.py shows that nothing left needs them), 62 MB of 137.
+DATE = 315532800  # 1980-01-01, the earliest date that zip can store
+# Never loaded while serving (tests/test_docker.py shows that nothing that stays needs them): 61 MB of 137.
 UNUSED = """
     ai_edge_litert/aot  ai_edge_litert/tflite  ai_edge_litert/tools  ai_edge_litert/vendors
     ai_edge_litert/libLiteRt*.so  ai_edge_litert/*_pb2.py  ai_edge_litert/schema_py_generated.py
     numpy/**/tests  numpy/**/*.pyi  numpy/**/include  numpy/**/*.a  numpy/f2py  numpy/_core/_simd.*.so
-    PIL/_avif.*.so  PIL/_imagingcms.*.so  PIL/_imagingft.*.so  PIL/_imagingtk.*.so
-    pillow.libs/libavif-*  pillow.libs/liblcms2-*  pillow.libs/libfreetype-*  pillow.libs/libharfbuzz-*
+    PIL/_avif.*.so  PIL/_imagingft.*.so  PIL/_imagingtk.*.so
+    pillow.libs/libavif-*  pillow.libs/libfreetype-*  pillow.libs/libharfbuzz-*
     pillow.libs/libbrotli*  pillow.libs/libpng16-*
     bin
 """.split()
 
 
 def install_packages(folder: Path) -> None:
-    """Install the wheels into a folder, offline, and delete what is UNUSED."""
+    """Install the wheels into a folder, offline, then delete the UNUSED files."""
     wheels = BUILD / "wheels"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir",
                     "--root-user-action=ignore", "--no-index", "--find-links", wheels, "--no-deps", "--require-hashes",
@@ -39,7 +39,7 @@ def install_packages(folder: Path) -> None:
 
 
 def finish(root: Path) -> None:
-    """Byte-compile, let everyone read, and set all dates, of var/ and var/task/ too: equal input, equal layer."""
+    """Byte-compile, make readable for everyone and set all dates, so that equal input gives an equal layer."""
     compileall.compile_dir(root, quiet=1, stripdir=root, prependdir="/",
                            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     for path in root.rglob("*"):

@@ -9,6 +9,7 @@ from PIL import Image
 
 import api
 from conftest import ROOT
+from preprocess import FORMATS, ImageError, preprocess
 from test_preprocess import BOMBS, NOT_IMAGES, encoded, quarters
 
 SERVING = ROOT / ".venv" / "ai-edge-litert" / "bin" / "python"
@@ -128,6 +129,21 @@ def test_hundreds_of_images_without_a_server_error(tmp_path, model):
     assert set(statuses.values()) <= {200, 413, 415, 422}
     assert 422 in {status for name, status in statuses.items() if "-cut-" in name}
     assert peak < 512 * 1024
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_plain_pillow_can_not_load_is_refused():
+    """Else a broken photo gets an answer about the part that could be decoded."""
+    refused = 0
+    for name, content in mutants().items():
+        try:
+            Image.open(io.BytesIO(content), formats=FORMATS).load()
+        except Exception:
+            refused += 1
+            with pytest.raises(ImageError):
+                preprocess(content, (40, 30))
+                pytest.fail(name)
+    assert refused > 150
 
 
 def test_twenty_thousand_mixed_requests_leave_the_memory_flat(tmp_path, model):

@@ -102,7 +102,9 @@ ELSEWHERE = [
     "ftp://127.0.0.1:{port}/", "dict://127.0.0.1:{port}/", "ldap://127.0.0.1:{port}/", "data:image/png;base64,AAAA",
     "javascript:alert(1)", "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock", "s3://", "s3://bucket/key",
     "http://", "",
-    "x", "http://" + "a" * 300 + ".example/", "http://a..example/", "http://\ud800.example/", "http://\u2024.example/"]
+    "x", "http://" + "a" * 300 + ".example/",
+    "http://" + "." * 7900 + "/", "http://" + "a" * 64 + ".example/",
+    "http://a..example/", "http://\ud800.example/", "http://\u2024.example/"]
 INSIDE = {"inside.example": ["127.0.0.1"], "both.example": [f"{PUBLIC} 127.0.0.1"], "inside6.example": ["::1"],
           "metadata.example": ["169.254.169.254"], "public.example": [PUBLIC]}
 
@@ -281,6 +283,18 @@ def test_slow_servers_are_left_in_time(kind, allowed, hurried):
         if isinstance(thread, fetch.Fetch):
             thread.join(20)
             assert not thread.is_alive()
+
+
+def flood(connection, request):
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+def test_a_flood_of_tiny_pieces_ends_by_its_processor_time(allowed, monkeypatch):
+    monkeypatch.setattr(fetch, "SECONDS", 300)
+    monkeypatch.setattr(fetch, "PROCESSOR_SECONDS", 0.2)
+    with serving(flood) as server:
+        assert refused(allowed(server)) == 504
 
 
 def test_a_tls_handshake_that_never_ends_is_left_in_time(allowed, hurried):
