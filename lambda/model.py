@@ -1,7 +1,7 @@
 """A model file and its interpreter: `model.tflite` holds the network, its labels and its record.
 
-The labels and the record travel inside the file as zip entries behind the network (the convention of TFLite metadata
-for associated files): `unzip -p model.tflite labels.txt`. Needs NumPy and one of the two interpreters.
+Labels and record are zip entries appended to the network (the convention of TFLite metadata for associated files):
+`unzip -p model.tflite labels.txt` prints the labels. Needs NumPy and one of the two interpreters.
 """
 import hashlib
 import json
@@ -18,13 +18,22 @@ except ImportError:
 
 
 def read_record(path: str | os.PathLike) -> dict:
-    """The labels and the record inside a model file; raises ValueError where it holds none."""
+    """The labels and the record inside a model file; ValueError, which names the file, if they are missing or wrong."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {"labels": archive.read("labels.txt").decode().splitlines(),
-                    **json.loads(archive.read("metadata.json"))}
-    except (zipfile.BadZipFile, KeyError) as error:
+            labels = archive.read("labels.txt").decode().splitlines()
+            record = json.loads(archive.read("metadata.json"))
+        if not isinstance(record, dict):
+            raise ValueError("metadata.json is not an object")
+        record = {"labels": labels, **record}
+        labels, threshold = record["labels"], record.get("confidence_threshold")
+        if not (isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels)):
+            raise ValueError("the labels are not a list of text")
+        if not (threshold is None or isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+            raise ValueError("confidence_threshold is not a number from 0 to 1")
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(f"{path}: not a model made by scripts/convert.py ({error})") from None
+    return record
 
 
 class Network:
@@ -46,7 +55,7 @@ class Network:
 
 
 class Model(Network):
-    """A model ready to predict.
+    """A model ready to predict. Raises ValueError, which names the file, if the file is not a whole model.
 
     labels: the names of the classes, in the order of the probabilities.
     record: what convert.py wrote about the model: data, flags, metrics, confidence threshold.
@@ -60,6 +69,9 @@ class Model(Network):
         self.threshold = self.record.get("confidence_threshold") or 0
         self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
         super().__init__(path, threads)
+        outputs = self._interpreter.get_output_details()[0]["shape"][-1]
+        if outputs != len(self.labels):
+            raise ValueError(f"{path}: {len(self.labels)} labels for {outputs} outputs; convert the model again")
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """uint8 [height, width, 3] from `preprocess` -> float32 [classes], probabilities that sum to 1."""

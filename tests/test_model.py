@@ -1,0 +1,43 @@
+"""A model file is checked once, when it is loaded: whatever is wrong with it, the error names the file."""
+import json
+import zipfile
+
+import pytest
+
+import colour_model
+from model import Model
+
+LABELS = "blue\ngreen\nred\n"
+
+
+def load(path, labels=LABELS, metadata="{}") -> Model:
+    path.write_bytes(colour_model.network(5))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", labels)
+        archive.writestr("metadata.json", metadata)
+    return Model(path)
+
+
+@pytest.mark.parametrize("labels, metadata, words", [
+    (LABELS, "[]", "not an object"), (LABELS, "null", "not an object"), (LABELS, "{", "not a model"),
+    (LABELS, b"\xff", "not a model"), (b"\xff", "{}", "not a model"), ("", "{}", "labels"),
+    (LABELS, {"labels": "red"}, "labels"), (LABELS, {"labels": [1, 2, 3]}, "labels"), (LABELS, {"labels": None}, "labels"),
+    (LABELS, {"confidence_threshold": "0.5"}, "confidence_threshold"),
+    (LABELS, {"confidence_threshold": [0.5]}, "confidence_threshold"),
+    (LABELS, {"confidence_threshold": 50}, "confidence_threshold"),
+    ("blue\nred\n", "{}", "2 labels for 3 outputs"), (LABELS + "white\n", "{}", "4 labels for 3 outputs")])
+def test_a_file_with_a_wrong_record_is_refused_by_name(labels, metadata, words, tmp_path):
+    with pytest.raises(ValueError, match=words) as raised:
+        load(tmp_path / "model.tflite", labels, json.dumps(metadata) if isinstance(metadata, dict) else metadata)
+    assert str(tmp_path / "model.tflite") in str(raised.value)
+
+
+def test_a_file_without_a_record_is_refused_by_name(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(colour_model.network(5))
+    with pytest.raises(ValueError, match="model.tflite: not a model made by scripts/convert.py"):
+        Model(tmp_path / "model.tflite")
+
+
+def test_a_whole_file_loads(tmp_path):
+    model = load(tmp_path / "model.tflite", metadata='{"confidence_threshold": 0.5}')
+    assert (model.labels, model.size, model.threshold) == (["blue", "green", "red"], colour_model.SIZE, 0.5)
