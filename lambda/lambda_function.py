@@ -1,7 +1,7 @@
 """The API on AWS Lambda: photos in, probabilities of their labels out.
 
-POST /predict answers about {"url": …}, {"image": <base64>}, the bytes of a photo or the files of a form; GET /health
-tells about the model, GET / is a page to try it. An event that is itself {"url": …} gets the plain mapping.
+POST /predict takes {"url": …}, {"image": <base64>}, the bytes of a photo or the files of a form; GET /health
+describes the model; GET / is a page to try it. An event that is itself {"url": …} gets the plain mapping.
 
 Environment: MODEL_PATH (model.tflite beside this file), CORS_ORIGIN (*), S3_BUCKETS (none), API_KEYS (none needed).
 """
@@ -20,7 +20,7 @@ import PIL
 import api_keys
 from classifier import MODEL, Answer, classify
 from model import Interpreter
-from request import Request, RequestError, Source, is_proxy, parse, request_id, sources, sources_in
+from request import Request, RequestError, Source, has_lists_only, is_proxy, parse, request_id, sources, sources_in
 from telemetry import timed, write
 
 PAGE, DESCRIPTION = (Path(__file__).with_name(name) for name in ("index.html", "openapi.json"))
@@ -33,14 +33,13 @@ PREFLIGHT = {"Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api
 
 class Response(NamedTuple):
     status: int
-    body: object  # str, or what becomes JSON
+    body: object  # a str, or any value to send as JSON
     headers: dict[str, str] = {}
 
 
 def lambda_handler(event: object, context: object = None) -> object:
-    """Answer an event of API Gateway by an HTTP response, any other by the plain mapping; never raises."""
-    record = {"request_id": request_id(event) or getattr(context, "aws_request_id", None),
-              "model": MODEL.digest}
+    """Answer an HTTP request with a response, any other event with the plain mapping; never raises."""
+    record = {"request_id": request_id(event) or getattr(context, "aws_request_id", None), "model": MODEL.digest}
     proxy = is_proxy(event)
     with timed(record, "total_ms"):
         try:
@@ -55,12 +54,16 @@ def lambda_handler(event: object, context: object = None) -> object:
     if response.status >= 400:
         record["error"] = response.body["error"]
     write(record)
-    return {"statusCode": response.status, "headers": {**HEADERS, **response.headers}, "body": body,
-            "isBase64Encoded": False} if proxy else response.body
+    if not proxy:
+        return response.body
+    headers = {**HEADERS, **response.headers}
+    sent = {"multiValueHeaders": {name: [value] for name, value in headers.items()}} if has_lists_only(event) else {
+        "headers": headers}
+    return {"statusCode": response.status, **sent, "body": body, "isBase64Encoded": False}
 
 
 def route(request: Request, record: dict) -> Response:
-    """Call what ROUTES names for the path and the method."""
+    """Call the function that ROUTES names for the path and the method."""
     record["route"] = f"{request.method} {request.path}"[:200]
     methods = ROUTES.get(request.path)
     if methods is None:
@@ -83,7 +86,7 @@ def page(request: Request, record: dict) -> Response:
 
 @functools.cache
 def _page() -> tuple[str, str]:
-    """The page and its Content-Security-Policy, which lets its own inline script and style run, known by their hash."""
+    """The page and its Content-Security-Policy, which allows its inline script and style by their hashes."""
     import base64
     import hashlib
     import re
@@ -98,7 +101,7 @@ def _page() -> tuple[str, str]:
 
 
 def health(request: Request, record: dict) -> Response:
-    """The model's card, without what only the report needs."""
+    """The model's record, without the parts that only the report needs."""
     card = {name: value for name, value in MODEL.record.items() if name not in ("history", "suspects")}
     interpreter = sys.modules[Interpreter.__module__.partition(".")[0]]
     versions = {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__,
@@ -107,7 +110,7 @@ def health(request: Request, record: dict) -> Response:
 
 
 def predict(request: Request, record: dict) -> Response:
-    """Labels and probabilities; with ?top=N the N highest only."""
+    """Labels and probabilities; with ?top=N only the N highest."""
     key = request.headers.get("x-api-key", "")
     record["key"] = api_keys.holder(key)
     if not record["key"]:
@@ -133,7 +136,7 @@ ROUTES = {
 
 
 def answer(asked: list[Source], many: bool, top: int | None, record: dict) -> Response:
-    """The mapping of a single picture, or the list that stands for several."""
+    """The mapping for a single image, or a list for several."""
     answers = classify(asked, record)
     if not many and isinstance(answers[0], RequestError):
         raise answers[0]

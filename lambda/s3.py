@@ -1,16 +1,16 @@
-"""Read pictures from s3://bucket/key, in the buckets that the environment variable S3_BUCKETS names (comma-separated),
-with the rights of the function's role. boto3 is in AWS's base image."""
+"""Read images from s3://bucket/key with the rights of the function's role, from the buckets that the environment
+variable S3_BUCKETS lists (comma-separated). boto3 is part of AWS's base image."""
 import os
 
 from request import MAX_BYTES, RequestError
 
 
 def read(url: str) -> bytes:
-    """The object's bytes; RequestError where the bucket is not enabled or S3 refuses."""
+    """The object's bytes; RequestError if the bucket is not enabled or S3 refuses."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
     if not bucket or bucket not in [name.strip() for name in os.environ.get("S3_BUCKETS", "").split(",")]:
-        raise RequestError(403, "this bucket is not enabled; the server's environment variable S3_BUCKETS names those "
-                                "that are")
+        raise RequestError(403, "this bucket is not enabled; the server's environment variable S3_BUCKETS lists the "
+                                "buckets that are")
     if not key:
         raise RequestError(400, "the URL must be s3://bucket/key")
     try:

@@ -1,5 +1,5 @@
-"""One JSON line per request on standard output: a log record that is also metrics, by CloudWatch's embedded metric
-format (EMF), so that neither needs a client or a further request.
+"""Log each request as one JSON line on standard output, which also holds metrics in CloudWatch's embedded metric format
+(EMF), so that neither needs a client or a further request.
 """
 import contextlib
 import json
@@ -24,12 +24,12 @@ def timed(record: dict, name: str) -> Iterator[None]:
 
 
 def write(record: dict) -> None:
-    """Print the record of a request; on Lambda with the metrics in it: those of UNITS, and the answers' confidence."""
+    """Print the record of a request, on Lambda with its metrics: those of UNITS and the confidence of the answers."""
     if FUNCTION:
         status = record["status"]
         record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status == 500))  # not 502 and 504, which a dead URL causes
         metrics = [_metrics([["function"]], {name: unit for name, unit in UNITS.items() if name in record})]
-        if "confidence" in record:  # also by label: the number of its samples is that of the answers with the label
+        if "confidence" in record:  # also by label: its sample count is the number of answers with that label
             metrics.append(_metrics([["function"], ["function", "label"]] if "label" in record else [["function"]],
                                     {"confidence": "None"}))
         record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": metrics}

@@ -80,6 +80,11 @@ GOOD = {
     "form with text in it": (b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
                              + form(RED, boundary="b"),
                              {"content_type": "multipart/form-data; charset=utf-8; boundary=b"}),
+    "form without a file name": (form(RED).replace(b'; filename="photo.jpg"', b""), {
+        "content_type": "multipart/form-data; boundary=----form"}),
+    "form with only a field name": (
+        b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + RED + b"\r\n--b--",
+        {"content_type": "multipart/form-data; boundary=b"}),
     "form with an empty field": (b'--b\r\nContent-Disposition: form-data; name="f"; filename=""\r\n\r\n\r\n'
                                  + form(RED, boundary="b"), {"content_type": "multipart/form-data; boundary=b"})}
 
@@ -135,6 +140,21 @@ def test_events_as_aws_sends_them(variant, function, capsys):
     response = function.lambda_handler(variant, None)
     assert response["statusCode"] == 200 and next(iter(json.loads(response["body"]))) == "red"
     assert json.loads(capsys.readouterr().out)["request_id"] == "id-1"
+
+
+# As an Application Load Balancer sends them: its target group may have multi-value headers, or not.
+BALANCER = {"requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:"}}, "httpMethod": "POST",
+            "path": "/predict", "body": encoded(RED), "isBase64Encoded": True}
+
+
+def test_a_load_balancer_gets_the_kind_of_headers_that_it_sends(function):
+    plain = function.lambda_handler({**BALANCER, "headers": {"content-type": "image/jpeg"},
+                                     "queryStringParameters": {"top": "1"}})
+    lists = function.lambda_handler({**BALANCER, "multiValueHeaders": {"content-type": ["image/jpeg"]},
+                                     "multiValueQueryStringParameters": {"top": ["9", "1"]}})
+    assert plain["body"] == lists["body"] and [*json.loads(plain["body"])] == ["red"]
+    assert lists.keys() == {"statusCode", "multiValueHeaders", "body", "isBase64Encoded"}
+    assert lists["multiValueHeaders"] == {name: [value] for name, value in plain["headers"].items()}
 
 
 MANY = {"content_type": "multipart/form-data; boundary=----form"}
@@ -195,7 +215,7 @@ BAD = {
     "svg": (b"<svg/>", {"content_type": "image/svg+xml"}, 415, "JPEG, PNG"),
     "cut": (RED[:300], {"content_type": "image/jpeg"}, 422, "is the file complete"),
     "bomb": (RED[:RED.index(b"\xff\xc0") + 5] + b"\xff\xff\xff\xff" + RED[RED.index(b"\xff\xc0") + 9:],
-             {"content_type": "image/jpeg"}, 413, "65535 x 65535"),
+             {"content_type": "image/jpeg"}, 413, "over 104 million pixels"),
     "large": (bytes(10_000_001), {"content_type": "image/jpeg"}, 413, "10 MB"),
     "form, no boundary": (form(RED), {"content_type": "multipart/form-data"}, 400, "boundary"),
     "form, other boundary": (form(RED), {"content_type": "multipart/form-data; boundary=x"}, 400, "cut short"),
@@ -205,6 +225,8 @@ BAD = {
                      "0 files"),
     "form of many": (form(*[b"x"] * 17), MANY, 400, "17 files"),
     "form of very many": (form(*[b"x"] * 9999), MANY, 400, "over 100 parts"),
+    "host of dots": ({"url": "http://" + "." * 7900 + "/"}, JSON, 400, "host is not valid"),
+    "host of long names": ({"url": "http://" + "a" * 99 + ".example/"}, JSON, 400, "host is not valid"),
     "long url": ({"url": "http://" + "é" * 200_000 + ".example/"}, JSON, 400, "longer than 8000")}
 
 
