@@ -2,12 +2,15 @@
 
     .venv/ai-edge-litert/bin/python scripts/serve.py --model artifacts/release/model.tflite --port 8080
 
-Each request becomes a proxy event of API Gateway, as the handler gets it on AWS, with the same limits. Prints the
+Turns each request into a proxy event of API Gateway, as the handler gets it on AWS, with the same limits. Prints the
 page's address and three `curl` lines, then the handler's log line for each request.
 """
 import argparse
 import base64
+import contextlib
 import json
+import socket
+import sys
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,13 +20,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from common import fail
 from serving import load_handler
 
-EVENT_LIMIT = 6 * 1024 * 1024  # bytes of Lambda's invocation payload; a photo grows by a third in it, as base64
+EVENT_LIMIT = 6 * 1024 * 1024  # bytes of Lambda's invocation payload, in which a photo grows by a third, as base64
+TOO_LARGE = "the request is too large; Lambda takes 6 MB, which is a photo of 4.5 MB"
+REQUEST_SECONDS = 30  # for a whole request to arrive
 PHOTO = ("https://raw.githubusercontent.com/alexeygrigorev/clothing-dataset-small/"
          "11961516512414bf9f6c150a832cfd21b54a6b54/test/pants/01033304-f9a4-48c4-af65-677512880fae.jpg")
 
 
 def proxy_event(method: str, target: str, headers: dict[str, str], body: bytes, payload: str) -> dict:
-    """The event that API Gateway would make of a request; payload: 1.0 (REST APIs) or 2.0 (HTTP APIs)."""
+    """The event that API Gateway would make of a request, in payload 1.0 (REST APIs) or 2.0 (HTTP APIs)."""
     parts = urlsplit(target)
     query = parse_qs(parts.query, keep_blank_values=True)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -45,48 +50,74 @@ def proxy_event(method: str, target: str, headers: dict[str, str], body: bytes, 
             "requestContext": {**context, "httpMethod": method, "path": parts.path}, **common}
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # connections that wait to be accepted; with the default of 5, bursts are refused
+
+    def handle_error(self, *arguments) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients may leave at any time
+            super().handle_error(*arguments)
+
+
 class Gateway(BaseHTTPRequestHandler):
-    """What API Gateway does: HTTP to event, event to the handler, its response to HTTP."""
+    """Does what API Gateway does: HTTP to event, event to the handler, response to HTTP."""
     protocol_version = "HTTP/1.1"
-    timeout = 30
+    timeout = REQUEST_SECONDS  # for each read from the client
     payload = "1.0"
-    one_at_a_time = threading.Lock()  # as an instance of a function on Lambda
+    one_at_a_time = threading.Lock()  # like one instance of a function on Lambda
+
+    def handle_one_request(self) -> None:
+        self.too_slow = threading.Timer(REQUEST_SECONDS, self.hang_up)
+        self.too_slow.daemon = True
+        self.too_slow.start()
+        try:
+            super().handle_one_request()
+        finally:
+            self.too_slow.cancel()
+
+    def hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def answer(self) -> None:
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
-            return self.respond(411, {"Connection": "close"}, '{"error": "send the body with its Content-Length"}')
-        if int(length) > EVENT_LIMIT:
-            return self.respond(413, {"Connection": "close"}, TOO_LARGE)
+            return self.send_error(411, "send the body with its Content-Length")
+        if len(length) > 9 or int(length) > EVENT_LIMIT:
+            return self.send_error(413, TOO_LARGE)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        event = proxy_event(self.command, self.path, headers, self.rfile.read(int(length)), self.payload)
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise ConnectionAbortedError
+        self.too_slow.cancel()
+        try:
+            event = proxy_event(self.command, self.path, headers, body, self.payload)
+        except ValueError:
+            return self.send_error(400, "the path is not valid")
         if len(json.dumps(event)) > EVENT_LIMIT:
-            return self.respond(413, {}, TOO_LARGE)
+            return self.send_error(413, TOO_LARGE)
         with self.one_at_a_time:
             response = self.lambda_handler(event)
         self.respond(response["statusCode"], response["headers"], response["body"])
 
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_QUERY = answer
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse a request; http.server calls this too, with 501 or 505 for unknown methods and versions of HTTP."""
+        error = json.dumps({"error": message or "the request is not valid"})
+        self.respond(400 if code in (501, 505) else code, {"Connection": "close"}, error)
+
     def respond(self, status: int, headers: dict[str, str], text: str) -> None:
-        body = text.encode()
+        body = b"" if self.command == "HEAD" else text.encode()
         self.send_response(status)
         for name, value in ({"Content-Type": "application/json"} | headers).items():
             self.send_header(name, value)
         if status != 204 and self.command != "HEAD":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def __getattr__(self, name: str):
-        if name.startswith("do_"):  # the handler says which methods there are
-            return self.answer
-        raise AttributeError(name)
+        self.wfile.write(body)
 
     def log_message(self, *_) -> None:
-        pass  # the handler logs
-
-
-TOO_LARGE = '{"error": "the request is too large; Lambda takes 6 MB, which is a photo of 4.5 MB"}'
+        pass  # the handler logs its requests
 
 
 def main() -> None:
@@ -94,8 +125,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.tflite to serve")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the network in")
-    parser.add_argument("--payload", choices=("1.0", "2.0"), default="1.0",
-                        help="format of the events: 1.0 as REST APIs make them (default), 2.0 as HTTP APIs do")
+    parser.add_argument("--payload", choices=("1.0", "2.0"), default="1.0", help="REST API or HTTP API events")
     arguments = parser.parse_args()
 
     try:
@@ -104,7 +134,7 @@ def main() -> None:
         fail(f"can't load {arguments.model} ({error}); `make model.tflite` builds a model")
     Gateway.payload, Gateway.lambda_handler = arguments.payload, staticmethod(lambda_handler)
     try:
-        server = ThreadingHTTPServer((arguments.host, arguments.port), Gateway)
+        server = Server((arguments.host, arguments.port), Gateway)
     except OSError as error:
         fail(f"can't listen on port {arguments.port} ({error.strerror}); choose another: make serve PORT=8081")
     url = f"http://{arguments.host}:{server.server_port}"
@@ -112,10 +142,8 @@ def main() -> None:
     curl {url}/health
     curl {url}/predict -H 'Content-Type: image/jpeg' --data-binary @photo.jpg
     curl {url}/predict -d '{{"url": "{PHOTO}"}}'""", flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        print()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -68,6 +71,21 @@ def test_the_paths_and_methods_are_those_of_the_handler(tmp_path):
     described = json.loads(SPECIFICATION.read_text())["paths"]
     assert {path: {method.upper() for method in methods} for path, methods in described.items()} == {
         path: methods.keys() - {"HEAD"} for path, methods in routes.items()}
+
+
+def test_the_limits_described_are_those_of_the_code(tmp_path):
+    import fetch
+    import image_checks
+    import request
+    classifier = api.load(tmp_path).classifier
+    description = json.loads(SPECIFICATION.read_text())["info"]["description"]
+    guide = (ROOT / "lambda" / "README.md").read_text().replace("\n", " ")
+    millions = {kind: limit // 1_000_000 for kind, limit in image_checks.MAX_PIXELS.items()}
+    pixels = f"A JPEG may have {millions['JPEG']} megapixels, a WEBP {millions['WEBP']}, others {millions['PNG']}."
+    megabytes, seconds = request.MAX_BYTES // 1_000_000, f"{fetch.SECONDS:.0f} seconds"
+    for limit in (f"{megabytes} MB", seconds, pixels, f"{classifier.SECONDS:.0f} seconds"):
+        assert limit in description and limit in guide
+    assert f"a list {request.MAX_IMAGES} photos" in description and f"at most {request.MAX_IMAGES}" in guide
 
 
 @pytest.mark.parametrize("server", ["1.0"], indirect=True)
@@ -156,6 +174,7 @@ def test_head_and_page_and_preflight(server):
     ("/predict", "POST", bytes(5_000_000), {"Content_Type": "image/jpeg"}, 413),  # over 6 MB as base64
     ("/predict", "POST", bytes(4_000_000), {"Content_Type": "image/jpeg"}, 415),
     ("/predict", "POST", b"x", {"Transfer_Encoding": "chunked"}, 411), ("/predict", "TRACE", None, {}, 405),
+    ("/predict", "BREW", None, {}, 400), ("/predict", "POST", b"x", {"Content_Length": "9" * 5_000}, 413),
     ("/predict", "POST", b"\xff{", {"Content_Type": "application/json"}, 400),
     ("/%70redict?top=1", "POST", api.picture(), {"Content_Type": "image/jpeg"}, 200),
     ("/predict?top=1&top=x", "POST", api.picture(), {"Content_Type": "image/jpeg"}, 400),
@@ -186,3 +205,58 @@ def test_make_serve_serves_the_model_it_is_told(model):
     dry = subprocess.run(["make", "-n", "serve", f"MODEL={model}", "PORT=8123"], cwd=ROOT, capture_output=True,
                          text=True, env={**os.environ, "MAKEFLAGS": ""})
     assert f"scripts/serve.py --model '{model}' --port '8123'" in dry.stdout
+
+
+# serve.py with clients that misbehave, in this process.
+
+@pytest.fixture
+def gateway(monkeypatch):
+    """A server that answers every request with "ok", and closes what takes over half a second to arrive."""
+    import serve
+    monkeypatch.setattr(serve, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(serve.Gateway, "lambda_handler", staticmethod(
+        lambda event: {"statusCode": 200, "headers": {}, "body": "ok"}), raising=False)
+    with serve.Server(("127.0.0.1", 0), serve.Gateway) as server:
+        yield server
+        server.shutdown()
+
+
+def start(server) -> None:
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+
+
+def test_a_client_that_trickles_is_cut_off(gateway):
+    start(gateway)
+    with socket.create_connection(gateway.server_address) as client:
+        client.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 99999\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            while True:
+                client.sendall(b"x")
+                time.sleep(0.01)
+
+
+def test_a_client_that_leaves_causes_no_traceback(gateway, capsys):
+    start(gateway)
+    for sent in (b"", b"GET", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx", b"GET / HTTP/1.1\r\n\r\n"):
+        with socket.create_connection(gateway.server_address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave by a reset
+            client.sendall(sent)
+    assert ask("http://{}:{}/".format(*gateway.server_address))[2] == b"ok"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_target_that_is_no_url_is_refused(gateway):
+    start(gateway)
+    with socket.create_connection(gateway.server_address, timeout=20) as client:
+        client.sendall(b"GET http://[ HTTP/1.0\r\n\r\n")
+        assert client.recv(99).startswith(b"HTTP/1.1 400")
+
+
+def test_a_hundred_clients_may_come_at_once(gateway):
+    clients = [socket.create_connection(gateway.server_address, timeout=20) for _ in range(100)]
+    start(gateway)
+    for client in clients:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert all(client.recv(99).startswith(b"HTTP/1.1 200") for client in clients)
+    for client in clients:
+        client.close()
