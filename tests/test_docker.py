@@ -21,6 +21,7 @@ import urllib.request
 import numpy as np
 import pytest
 from conftest import ROOT, clean_environment, project_copy
+from hostile import CASES
 from PIL import Image
 
 from model import Model
@@ -435,6 +436,14 @@ def test_a_bad_request_gets_an_error_and_the_next_one_an_answer(strict, model, b
     answer = invoke(strict[1], body if isinstance(body, bytes) else json.dumps(body).encode())
     assert isinstance(answer, dict) and answer.get(key), answer
     assert set(invoke(strict[1], event(encoded()))) == set(Model(model).labels)
+
+
+def test_hostile_files_do_not_end_a_container_with_lambdas_default_memory(image):
+    """The budget of a request, which tests/test_budget.py measures, under a limit that ends what exceeds it."""
+    with running(image, *STRICT, "--memory", "1769m", "--memory-swap", "1769m") as (name, port):
+        for what, (make, status) in CASES.items():
+            assert ("error" in invoke(port, event(make()))) == (status != 200), what
+        assert docker("inspect", "--format", "{{.RestartCount}} {{.State.OOMKilled}}", name).split() == ["0", "false"]
 
 
 def test_the_largest_photo_that_fits_an_event_is_answered(strict, model):
