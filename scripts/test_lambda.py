@@ -10,7 +10,6 @@ answer is malformed, a photo is refused or the accuracy is too low; 2 for wrong 
 """
 import argparse
 import base64
-import contextlib
 import http.client
 import json
 import math
@@ -18,7 +17,6 @@ import os
 import sys
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -27,76 +25,72 @@ from common import PHOTO_SUFFIXES, bar, fail
 from training.index import read_index
 
 CONTAINER = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
-UNREACHABLE = 3  # exit status
 
 
-class Function:
-    """The function at a URL: an API, or Lambda's emulator, which takes events instead of HTTP requests."""
+def send(args: argparse.Namespace, path: str, body: dict | None = None) -> dict:
+    """POST `body` as JSON, or GET without one. Returns the JSON object that the function answers."""
+    url = args.url.rstrip("/").removesuffix("/predict")
+    if url.endswith("/invocations"):  # Lambda's emulator takes events instead of HTTP requests
+        body = body or {"httpMethod": "GET", "path": path}
+    else:
+        url += path
+    headers = {"Content-Type": "application/json", **({"x-api-key": args.api_key} if args.api_key else {})}
+    try:
+        request = urllib.request.Request(url, body and json.dumps(body).encode(), headers)
+        local = request.host.startswith(("localhost", "127.0.0.1", "[::1]"))
+        opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] if local else [])
+        with opener.open(request, timeout=args.timeout) as response:
+            text = response.read()
+    except urllib.error.HTTPError as error:
+        text = error.read()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        print(f"test_lambda.py: error: {args.url} can't be reached ({getattr(error, 'reason', error)}). "
+              "Is it running? `make docker-run` and `make serve` start it on this computer.", file=sys.stderr)
+        sys.exit(3)
+    try:
+        return dict(json.loads(text).items())
+    except (ValueError, AttributeError):
+        fail(f"{args.url} does not answer with a JSON object but with: {text[:200].decode(errors='replace')}")
 
-    def __init__(self, url: str, api_key: str | None, timeout: float):
-        self.url, self.timeout = url.rstrip("/").removesuffix("/predict"), timeout
-        self.emulator = self.url.endswith("/invocations")
-        self.headers = {"Content-Type": "application/json", **({"x-api-key": api_key} if api_key else {})}
-        local = urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-        self.opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] if local else [])
 
-    def health(self) -> dict:
-        if not self.emulator:
-            return self.send("/health", None)
-        answer = self.send("", {"httpMethod": "GET", "path": "/health"})
-        if answer.get("statusCode") != 200:
-            fail(f"the function is not healthy: {json.dumps(answer)[:500]}")
-        return json.loads(answer["body"])
+def print_health(args: argparse.Namespace) -> None:
+    health = send(args, "/health")
+    if "body" in health:  # the emulator's answer, as for API Gateway
+        health = json.loads(health["body"])
+    if "labels" not in health:
+        fail(f"the function is not healthy: {json.dumps(health)[:500]}")
+    print(json.dumps(health, indent=2))
 
-    def predict(self, photo: str) -> dict[str, float] | str:
-        """The probability of each label for a file or a URL, or the message with which the function refused it."""
-        is_url = photo.lower().startswith(("http://", "https://"))
-        event = {"url": photo} if is_url else {"image": base64.b64encode(Path(photo).read_bytes()).decode()}
-        answer = self.send("" if self.emulator else "/predict", event)
-        if list(answer) == ["error"] and isinstance(answer["error"], str):
-            return answer["error"]
-        if not answer or not all(type(score) in (int, float) and 0 <= score <= 1 for score in answer.values()):
-            fail(f"the answer is not {{label: score, …}}: {json.dumps(answer)[:500]}")
-        return answer
 
-    def send(self, path: str, data: dict | None) -> dict:
-        """POST `data` as JSON, or GET if it is None. Returns the JSON object that comes back."""
-        try:
-            request = urllib.request.Request(self.url + path, data and json.dumps(data).encode(), self.headers)
-            with self.opener.open(request, timeout=self.timeout) as response:
-                text = response.read()
-        except urllib.error.HTTPError as error:
-            text = error.read()
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            print(f"test_lambda.py: error: {self.url} can't be reached ({getattr(error, 'reason', error)}). "
-                  "Is it running? `make docker-run` and `make serve` start it on this computer.", file=sys.stderr)
-            sys.exit(UNREACHABLE)
-        with contextlib.suppress(ValueError):
-            answer = json.loads(text)
-            if isinstance(answer, dict):
-                return answer
-        fail(f"{self.url} does not answer with a JSON object but with: {text[:200].decode(errors='replace')}")
+def predict(args: argparse.Namespace, photo: str) -> dict[str, float] | str:
+    """The probability of each label for a file or a URL, or the message with which the function refused it."""
+    is_url = photo.lower().startswith(("http://", "https://"))
+    body = {"url": photo} if is_url else {"image": base64.b64encode(Path(photo).read_bytes()).decode()}
+    answer = send(args, "/predict", body)
+    if list(answer) == ["error"] and isinstance(answer["error"], str):
+        return answer["error"]
+    if not answer or not all(type(score) in (int, float) and 0 <= score <= 1 for score in answer.values()):
+        fail(f"the answer is not {{label: score, …}}: {json.dumps(answer)[:500]}")
+    return answer
 
 
 def expand(source: str) -> list[tuple[str, str | None]]:
     """(photo, label) for each photo in a folder and each test photo of an index.csv; a photo or URL has no label."""
     if source.endswith(".csv"):
-        photos = [(str(photo.path), photo.label) for photo in read_index(Path(source)) if photo.split == "test"]
-    elif Path(source).is_dir():
-        photos = [(str(path), path.parent.name) for path in sorted(Path(source).rglob("*"))
-                  if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
-    else:
-        photos = [(source, None)]
-    return photos or fail(f"{source} holds no photo ({', '.join(PHOTO_SUFFIXES)})")
+        return [(str(photo.path), photo.label) for photo in read_index(Path(source)) if photo.split == "test"]
+    if Path(source).is_dir():
+        return [(str(path), path.parent.name) for path in sorted(Path(source).rglob("*"))
+                if path.suffix.lower() in PHOTO_SUFFIXES]
+    return [(source, None)]
 
 
-def send_all(function: Function, photos: list[tuple[str, str | None]], min_accuracy: float) -> None:
+def send_all(args: argparse.Namespace, photos: list[tuple[str, str | None]]) -> None:
     """Send the photos and print the answers. Ends the script if one is refused or too few labels are right."""
     total = Counter(label for _, label in photos if label)
     right, refused, times = Counter(), 0, []
     for photo, label in photos:
         start = time.perf_counter()
-        answer = function.predict(photo)
+        answer = predict(args, photo)
         times.append(1000 * (time.perf_counter() - start))
         if isinstance(answer, str):
             refused += 1
@@ -117,8 +111,8 @@ def send_all(function: Function, photos: list[tuple[str, str | None]], min_accur
         p50, p90, p99 = (sorted(times)[math.ceil(share * len(times)) - 1] for share in (0.5, 0.9, 0.99))
         print(f"accuracy {accuracy:.4f} ({right.total()} of {total.total()} right, {refused} refused)")
         print(f"latency  p50 {p50:.1f} ms, p90 {p90:.1f} ms, p99 {p99:.1f} ms")
-        if accuracy < min_accuracy:
-            fail(f"the accuracy is below {min_accuracy}")
+        if accuracy < args.min_accuracy:
+            fail(f"the accuracy is below {args.min_accuracy}")
     if refused:
         fail(f"{refused} of {len(photos)} photos were refused")
 
@@ -137,11 +131,13 @@ def main() -> None:
     parser.add_argument("--min-accuracy", type=float, default=0.0, help="fail below this accuracy, such as 0.9")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for one answer [%(default)s]")
     args = parser.parse_args()
-    function = Function(args.url, args.api_key, args.timeout)
     if not args.photo:
-        print(json.dumps(function.health(), indent=2))
+        return print_health(args)
+    photos = [photo for source in args.photo for photo in expand(source)]
+    if not photos:
+        fail(f"{', '.join(args.photo)} holds no photo ({', '.join(PHOTO_SUFFIXES)})")
     try:
-        send_all(function, [photo for source in args.photo for photo in expand(source)], args.min_accuracy)
+        send_all(args, photos)
     except OSError as error:
         fail(f"can't read {error.filename}: {error.strerror}")
 
