@@ -49,8 +49,7 @@ def fetch(url: str, path: Path, deadline: float) -> None:
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             path.write_bytes(b"")
             raise http.client.HTTPException("the server sent another part than the one asked for")
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None  # GitHub often doesn't say
+        total = start + response.length if response.length else None  # GitHub often doesn't say
         with open(path, "ab" if start else "wb") as file, \
                 tqdm(total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar:
             while chunk := response.read1(1 << 16):  # read() would wait past the deadline
@@ -61,7 +60,7 @@ def fetch(url: str, path: Path, deadline: float) -> None:
                     raise ValueError(f"the download is larger than {MAX_BYTES:,} bytes")
                 if time.monotonic() > deadline:
                     raise TimeoutError("the time limit is over; the next run resumes the download")
-            if total and file.tell() < total:
+            if response.length:  # bytes that are missing
                 raise ConnectionError(f"cut off after {file.tell():,} of {total:,} bytes")
 
 
@@ -74,14 +73,14 @@ def download(url: str, path: Path, time_limit: float) -> None:
         try:
             return fetch(url, path, deadline)
         except (OSError, http.client.HTTPException) as error:
-            status = getattr(error, "code", 503)  # failures below HTTP may pass, too
-            if status == 416:  # nothing follows what is there: start again
+            status = getattr(error, "code", 503)  # an error below HTTP, like a 503, may pass
+            if status == 416:  # the file holds too much: start again
                 path.write_bytes(b"")
             failures = 1 if path.stat().st_size > most else failures + 1
             most = max(most, path.stat().st_size)
             wait = FIRST_WAIT * 2 ** (failures - 1)
-            may_pass = status >= 500 or status in (408, 416, 429)
-            if not may_pass or failures == ATTEMPTS or time.monotonic() + wait > deadline:
+            permanent = status < 500 and status not in (408, 416, 429)
+            if permanent or failures == ATTEMPTS or time.monotonic() + wait > deadline:
                 raise
             print(f"{error}; retrying in {wait:g} s", file=sys.stderr)
             time.sleep(wait)
@@ -117,23 +116,17 @@ def main() -> None:
     parser.add_argument("--digest", default=DIGEST, help="data digest that the photos must have")
     parser.add_argument("--time-limit", type=float, default=3600, help="seconds for the download [%(default)s]")
     args = parser.parse_args()
-    ways = (f"Run again, or choose one of three ways:\n"
-            f"  put {ARCHIVE}\n    into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder),\n"
-            f"  train on your own photos: make model.tflite DATA=folder,\n"
-            f"  or train on drawn garments: make model.tflite DATASET=drawn")
-
-    archive = source = args.mirror / ARCHIVE
+    folder, source = args.output.parent, args.mirror / ARCHIVE
     try:
-        with locked(args.output.parent):
-            photos = find_photos(args.output.parent)
+        with locked(folder):
+            photos = find_photos(folder)
             if data_digest(photos) == args.digest:
                 source = "an earlier run"
                 write_index(args.output, photos)
-            elif archive.is_file():
-                photos = write_photos(args.output, unpack(archive), args.digest)
+            elif source.is_file():
+                photos = write_photos(args.output, unpack(source), args.digest)
             else:
-                source = args.url
-                partial = args.output.parent / f".{ARCHIVE}.part"
+                source, partial = args.url, folder / f".{ARCHIVE}.part"
                 print(f"downloading {args.url} (about 105 MB)", flush=True)
                 download(args.url, partial, args.time_limit)
                 try:
@@ -141,7 +134,10 @@ def main() -> None:
                 finally:
                     partial.unlink()  # also a wrong one: the next run must start again
     except (OSError, http.client.HTTPException, ValueError) as error:
-        fail(f"can't get the photos from {source}: {error}; nothing was unpacked.\n{ways}")
+        fail(f"can't get the photos from {source}: {error}; nothing was unpacked. Run again, or\n"
+             f"  put {ARCHIVE}\n    into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder),\n"
+             "  train on your own photos: make model.tflite DATA=folder,\n"
+             "  or train on drawn garments: make model.tflite DATASET=drawn")
     print_table(photos)
     print(f"photos from {source}, data digest {args.digest[:12]}, index {args.output}")
 

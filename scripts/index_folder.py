@@ -3,8 +3,8 @@
     python scripts/index_folder.py --input ~/photos --output data/own/index.csv
 
 reads FOLDER/<label>/<photo> or FOLDER/{train,validation,test}/<label>/<photo>. If the validation or the test split is
-missing, a tenth of each label's training photos is moved there. Everything left out and every fault is listed by name.
-The output ends with the table of labels and splits.
+missing, a tenth of each label's training photos is moved there. Hidden files are skipped; everything else that is left
+out is listed, and so is every fault. The output ends with the table of labels and splits.
 """
 import argparse
 import hashlib
@@ -16,11 +16,11 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from common import PHOTO_SUFFIXES, fail
+from common import fail
 from serving import FORMATS, preprocess
 from training.index import SPLITS, Photo, data_digest, hold_out, print_table, write_index
 
-SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+SPLIT_NAMES = {**dict(zip(SPLITS, SPLITS)), "valid": "validation", "val": "validation"}
 UNSUPPORTED = {".heic", ".heif", ".avif", ".tif", ".tiff"}
 LAYOUT = "photos must lie in FOLDER/<label>/ or in FOLDER/{train,validation,test}/<label>/"
 
@@ -41,16 +41,15 @@ def find_files(root: Path) -> tuple[dict[tuple[str, str], list[Path]], list[Path
     tree = defaultdict(list)
     for folder, split in splits.items():
         for label in subfolders(folder) if split else []:
-            tree[split, label.name] += sorted(path for path in label.iterdir() if not path.is_dir())
+            tree[split, label.name] += sorted(path for path in label.iterdir()
+                                              if not path.is_dir() and not path.name.startswith("."))
             left_out += subfolders(label)
     return tree, left_out
 
 
 def examine(path: Path) -> tuple[str, str]:
-    """(SHA-256, "") for a photo, ("", the reason) for an unreadable one, ("", "") for what isn't meant as a photo."""
+    """(SHA-256, "") for a photo, ("", the reason) for a file that is left out."""
     suffix = path.suffix.lower()
-    if path.name.startswith("."):
-        return "", ""
     if suffix in UNSUPPORTED:
         return "", f"{suffix[1:].upper()} is not supported, save it as JPEG or PNG"
     if not path.is_file():  # opening a named pipe or a device could block for ever
@@ -64,7 +63,7 @@ def examine(path: Path) -> tuple[str, str]:
     except UnicodeEncodeError:
         return "", "its name is not UTF-8, rename it"
     except UnidentifiedImageError:
-        return "", "not a photo, despite its name" if suffix in PHOTO_SUFFIXES else ""
+        return "", "not a photo"
     except Exception as error:  # Pillow raises many kinds
         return "", str(error) or type(error).__name__
 
@@ -111,23 +110,20 @@ def main() -> None:
     if root.is_relative_to(args.output.parent.resolve()):
         fail(f"{root} lies in {args.output.parent}, which `make distclean` removes: move your photos elsewhere")
     try:
-        tree, left_out = find_files(root)
+        tree, folders = find_files(root)
     except OSError as error:
         fail(f"can't read the folder of photos: {error}; {LAYOUT}")
 
-    files = [(split, label, path) for (split, label), paths in sorted(tree.items()) for path in paths]
+    files = [Photo(path, label, split, "") for (split, label), paths in sorted(tree.items()) for path in paths]
     with ThreadPoolExecutor() as pool:
-        results = pool.map(examine, [path for _, _, path in files])
+        results = pool.map(examine, [file.path for file in files])
         found = list(zip(files, tqdm(results, "checking photos", len(files), disable=None)))
-    photos = [Photo(path, label, split, sha256) for (split, label, path), (sha256, _) in found if sha256]
-    unreadable = [f"{str(path.relative_to(root))!r}: {reason}" for (*_, path), (_, reason) in found if reason]
+    photos = [file._replace(sha256=sha256) for file, (sha256, _) in found if sha256]
+    left_out = [(path, "a folder beside the splits or inside a label's folder") for path in folders]
+    left_out += [(file.path, reason) for file, (_, reason) in found if reason]
     if left_out:
-        print(f"left out, folders beside the splits or inside a label's folder ({len(left_out):,}):"
-              f"{listing([repr(str(path.relative_to(root))) for path in left_out])}", file=sys.stderr)
-    if unreadable:
-        print(f"left out, files that can't be read ({len(unreadable):,}):{listing(unreadable)}", file=sys.stderr)
-    if others := len(files) - len(photos) - len(unreadable):
-        print(f"left out, hidden files and files that are no photos ({others:,})", file=sys.stderr)
+        lines = [f"{str(path.relative_to(root))!r}: {reason}" for path, reason in left_out]
+        print(f"left out ({len(left_out):,}):{listing(lines)}", file=sys.stderr)
     if faults := find_faults(photos, tree, root):
         fail(f"{root} can't be used for training as it is; nothing was written:{listing(faults)}\n{LAYOUT}")
 

@@ -47,9 +47,9 @@ def find_photos(folder: Path) -> list[Photo]:
 def write_photos(index: Path, files: Iterable[tuple[Path, bytes]], digest: str | None = None) -> list[Photo]:
     """Write files, given as (split/label/name.jpg, bytes), beside `index`, and then `index`. The folder must be locked.
 
-    The earlier photos are replaced after all new ones are written. Meanwhile there is no index, so that an index always
-    stands for whole splits. If the folder holds the same photos already, they stay, as another process may be reading
-    them. Raises ValueError if `digest` is given and differs from the photos' data digest.
+    The earlier photos are replaced only after all new ones are written. Until then there is no index, so an index
+    always stands for whole splits. Photos that are the same already stay, as another process may be reading them.
+    Raises ValueError if `digest` is given and is not the data digest of the new photos.
     """
     folder, new = index.parent, index.parent / ".new"
     shutil.rmtree(new, ignore_errors=True)
@@ -115,12 +115,10 @@ def data_digest(photos: list[Photo]) -> str:
 
 def print_table(photos: list[Photo]) -> None:
     """Print how many photos each label has in each split."""
-    counts = Counter((photo.label, photo.split) for photo in photos)
-    labels = sorted({photo.label for photo in photos})
-    width = max(map(len, [*labels, "label"]))
+    rows = [(label, Counter(photo.split for photo in photos if photo.label == label))
+            for label in sorted({photo.label for photo in photos})]
+    rows.append(("total", Counter(photo.split for photo in photos)))
+    width = max(len(label) for label, _ in rows)
     print(f"{'label':<{width}}", *(f"{head:>10}" for head in (*SPLITS, "total")))
-    for label in labels:
-        row = [counts[label, split] for split in SPLITS]
-        print(f"{label:<{width}}", *(f"{count:>10,}" for count in (*row, sum(row))))
-    row = [sum(photo.split == split for photo in photos) for split in SPLITS]
-    print(f"{'total':<{width}}", *(f"{count:>10,}" for count in (*row, sum(row))))
+    for label, counts in rows:
+        print(f"{label:<{width}}", *(f"{count:>10,}" for count in [*(counts[split] for split in SPLITS), counts.total()]))
