@@ -80,8 +80,7 @@ remove() {
   if [[ $title != "$TITLE" ]]; then
     fail "the container named $CONTAINER is not ours; choose another name: make docker-$command CONTAINER=clothes"
   fi
-  docker stop "$CONTAINER" >/dev/null
-  docker rm "$CONTAINER" >/dev/null
+  docker rm --force "$CONTAINER" >/dev/null
   echo "stopped $CONTAINER"
 }
 
@@ -90,14 +89,12 @@ run() {
   local image url=http://127.0.0.1:$PORT/2015-03-31/functions/function/invocations
   image=$(<"$1")
   remove
-  if ! docker run --detach --name "$CONTAINER" --publish "127.0.0.1:$PORT:8080" --read-only --tmpfs /tmp \
+  trap 'remove >/dev/null; rm -f "$log"' EXIT # until it answers
+  engine run --detach --name "$CONTAINER" --publish "127.0.0.1:$PORT:8080" --read-only --tmpfs /tmp \
     --user 1000:1000 --cap-drop ALL --security-opt no-new-privileges --cpus 1 --memory 1769m \
-    --env AWS_LAMBDA_FUNCTION_MEMORY_SIZE=1769 "$image" >/dev/null 2>"$log"; then
-    cat "$log" >&2
-    docker rm "$CONTAINER" >/dev/null 2>&1 || true
-    explain
-  fi
+    --env AWS_LAMBDA_FUNCTION_MEMORY_SIZE=1769 "$image" >/dev/null
   wait_for_answer "$url"
+  trap 'rm -f "$log"' EXIT
   echo "$CONTAINER answers with the model ${MODEL-}. Ask it, for example:"
   echo "  curl -d '{\"url\": \"https://…/photo.jpg\"}' $url"
   echo "  make docker-test IMAGE=photo.jpg"
@@ -117,14 +114,13 @@ wait_for_answer() {
     sleep 0.5
   done
   docker logs --tail 30 "$CONTAINER" >&2
-  docker rm --force "$CONTAINER" >/dev/null
   fail "the container does not answer; its log is above, and the last attempt ended with: $answer"
 }
 
 command -v docker >/dev/null || fail "there is no docker command; install Docker: https://docs.docker.com/get-docker/"
 command=${1-}
 case $command in
-  build | run | stop) ;;
+  build | run) "$@" ;;
+  stop) remove ;;
   *) fail "usage: docker.sh build IID | run IID | stop" ;;
 esac
-if [[ $command == stop ]]; then remove; else "$@"; fi

@@ -20,14 +20,6 @@ from serving import ImageError, Model, preprocess
 from training.index import Photo, read_index
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
-    parser.add_argument("--model", type=Path, required=True, help="model.tflite to measure")
-    parser.add_argument("--output", type=Path, required=True, help="the page to write, report.html")
-    return parser.parse_args()
-
-
 def check_labels(args: argparse.Namespace, labels: list[str], photos: list[Photo]) -> None:
     """End the script if model and photos have different labels, or if there are no test photos."""
     in_photos = {photo.label for photo in photos}
@@ -59,7 +51,11 @@ def predict(model_path: Path, photos: list[Photo]) -> np.ndarray:
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
+    parser.add_argument("--model", type=Path, required=True, help="model.tflite to measure")
+    parser.add_argument("--output", type=Path, required=True, help="the page to write, report.html")
+    args = parser.parse_args()
     photos = read_index(args.index)
     try:
         model = Model(args.model)

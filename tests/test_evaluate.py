@@ -198,15 +198,12 @@ def test_the_page_says_in_words_what_is_missing(report, index, tmp_path, capsys)
         assert "trained with other photos" in text and "no confidence threshold" in text
 
 
-@pytest.mark.parametrize("labels, difference", [
-    (("green", "red", "yellow"), f"only in the model: yellow; only in the photos: {LABELS[0]}"),
-    (LABELS[:2], "only in the photos: red"),
-])
-def test_a_model_with_other_labels_is_refused(index, tmp_path, labels, difference):
-    model = colour_model.write(tmp_path / "model.tflite", labels)
+def test_a_model_with_other_labels_is_refused(index, tmp_path):
+    model = colour_model.write(tmp_path / "model.tflite", ("green", "red", "yellow"))
     with pytest.raises(SystemExit, match="different labels") as error:
         run(index, model, tmp_path / "report" / "report.html")
-    assert difference in str(error.value) and not (tmp_path / "report").exists()
+    assert f"only in the model: yellow; only in the photos: {LABELS[0]}" in str(error.value)
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize("content, reason", [(None, "No such file"), (200, "is the file complete")],

@@ -14,7 +14,6 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 
 def summary(figures: dict) -> str:
-    """The summary for the terminal."""
     lines = [f"{'':11}{'photos':>7}{'accuracy':>10}  {'95 % interval':<16}{'macro-F1':>9}{'loss':>8}{'ECE':>8}"]
     for split, row in figures["splits"].items():
         lines.append(f"{split:11}{row['photos']:7}{percent(row['accuracy']):>10}  {interval(row):<16}"
