@@ -31,16 +31,6 @@ SIZES = {"small": (400, 533), "large": (3000, 4000)}  # width, height of the pho
 INSTRUCTIONS = "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="file to write (.md)")
-    parser.add_argument("--rounds", type=int, default=10, help="turns of each contender, at least 2 [%(default)s]")
-    args = parser.parse_args()
-    if args.rounds < 2:
-        parser.error("--rounds must be at least 2, as one turn has no quartiles")
-    return args
-
-
 def write_photos(folder: Path) -> dict[str, Path]:
     """The photo in both sizes. The large one gets a camera's noise, without which it would be too easy to decode."""
     photos = {}
@@ -82,7 +72,12 @@ def machine() -> dict:
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="file to write (.md)")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each contender, at least 2 [%(default)s]")
+    args = parser.parse_args()
+    if args.rounds < 2:
+        parser.error("--rounds must be at least 2, as one turn has no quartiles")
     with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # TensorFlow and its memory end with this process
         apart.submit(make_networks).result()
     found = {**machine(), "rounds": args.rounds, "photos": SIZES}

@@ -28,6 +28,7 @@ class Tile(NamedTuple):
     path: str
     correct: bool | None
 
+
 def choose(model: Model, photos: list[Photo], probabilities: np.ndarray) -> dict[str, list[Tile]]:
     """The photos that the report shows, the same in each run."""
     size = THUMBNAIL, max(1, round(THUMBNAIL * model.size[1] / model.size[0]))
