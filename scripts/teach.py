@@ -45,9 +45,12 @@ def main() -> None:
     teachers = load_teachers(args, labels, data_digest(photos))
     train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
     about = describe(args, teachers, photos)
-    partial = args.output.with_suffix(".partial.npz")
+    partial, done = args.output.with_suffix(".partial.npz"), 0
     soft_labels = np.zeros((args.epochs, len(train), len(labels)), np.float16)
-    done = restore(partial, about, soft_labels)
+    if partial.exists() and str((state := np.load(partial))["about"]) == about:
+        done = len(state["soft"])
+        soft_labels[:done] = state["soft"]
+        print(f"resuming after epoch {done}, from {partial}")
 
     val_splits = [load_split(validation, labels, teacher.size) for teacher in teachers]
     val_probabilities = sum(ask(teacher, split.images) for teacher, split in zip(teachers, val_splits))
@@ -55,7 +58,7 @@ def main() -> None:
     no_targets = tf.zeros((len(train), len(labels)))
     for epoch in tqdm(range(done, args.epochs), "soft labels", args.epochs, initial=done, unit="epoch"):
         for teacher, own_size in zip(teachers, images):
-            batches = training_data(own_size, no_targets, epoch, args).prefetch(1)
+            batches = training_data(own_size, no_targets, range(epoch, epoch + 1), args)
             answers = [ask(teacher, views.numpy().astype(np.uint8)) for views, _ in batches]
             soft_labels[epoch] += np.concatenate(answers) / len(teachers)
         with atomic(partial) as temporary:
@@ -86,24 +89,10 @@ def describe(args: argparse.Namespace, teachers: list, photos: list) -> str:
     return json.dumps({
         "teachers": [{key: teacher.record[key] for key in keys} for teacher in teachers],
         "data_digest": data_digest(photos),
+        "epochs": args.epochs,
         "batch": args.batch,
         "seed": args.seed,
         "sources": sources_digest()})
-
-
-def restore(partial: Path, about: str, soft_labels) -> int:
-    """Copy finished epochs of an interrupted run into soft_labels, if it was the same run; returns their number."""
-    import numpy as np
-
-    if not partial.exists():
-        return 0
-    state = np.load(partial)
-    if str(state["about"]) != about:
-        return 0
-    done = min(len(state["soft"]), len(soft_labels))
-    soft_labels[:done] = state["soft"][:done]
-    print(f"resuming after epoch {done}, from {partial}")
-    return done
 
 
 def ask(teacher, images):

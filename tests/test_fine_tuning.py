@@ -114,7 +114,7 @@ def test_an_epoch_has_the_same_data_in_every_run_and_other_data_than_the_next(ph
     train = load(photos, "train")
 
     def batches(epoch, seed=1):
-        data = training_data(tf.constant(train.images), tf.one_hot(train.targets, 10), epoch,
+        data = training_data(tf.constant(train.images), tf.one_hot(train.targets, 10), range(epoch, epoch + 1),
                              argparse.Namespace(seed=seed, batch=32))
         return [np.concatenate(parts) for parts in zip(*data.as_numpy_iterator())]
 
@@ -130,8 +130,9 @@ def test_soft_labels_belong_to_view_epochs_which_repeat_mirrored(photos):
     train, args = load(photos, "train"), argparse.Namespace(seed=1, batch=32)
     images, targets = tf.constant(train.images), tf.one_hot(train.targets, 10)
     soft_labels = np.random.default_rng(0).uniform(size=(3, 60, 10)).astype(np.float16)
-    views = np.concatenate([views for views, _ in training_data(images, targets, 1, args)])
+    views = np.concatenate([views for views, _ in training_data(images, targets, range(1, 2), args)])
     for epoch, flip in ((1, 1), (1 + 3, -1), (1 + 6, 1)):
-        seen, probabilities = map(np.concatenate, zip(*training_data(images, targets, epoch, args, soft_labels)))
+        batches = training_data(images, targets, range(epoch, epoch + 1), args, soft_labels)
+        seen, probabilities = map(np.concatenate, zip(*batches))
         np.testing.assert_array_equal(probabilities, soft_labels[1])
         np.testing.assert_array_equal(seen[:, :, ::flip], views)

@@ -1,6 +1,6 @@
 """The second half of training: fine-tuning on augmented photos, which resumes after the last finished epoch."""
 import argparse
-from functools import reduce
+from math import ceil
 from pathlib import Path
 
 import keras
@@ -13,39 +13,45 @@ from training.photos import Split
 from training.record import read_training_record
 
 
-def training_data(images, targets, epoch: int, args: argparse.Namespace, soft_labels: np.ndarray | None = None):
-    """One epoch of augmented and mixed batches; the seed and the epoch alone decide about order and augmentation.
+def training_data(images, targets, epochs: range, args: argparse.Namespace, soft_labels: np.ndarray | None = None):
+    """The augmented and mixed batches of some epochs. They depend on args.seed and the number of the epoch alone.
 
     images: tensor [N, H, W, 3]. targets: one-hot tensor [N, labels]. soft_labels: float [view epochs, N, labels] by
     scripts/teach.py, teacher probabilities used instead of the targets, one set per epoch of views. Later epochs repeat
     these views, mirrored every second time: the probabilities hold for the mirror images too.
     """
-    repeat, view_epoch = (0, epoch) if soft_labels is None else divmod(epoch, len(soft_labels))
-    order = np.random.default_rng((args.seed, view_epoch)).permutation(len(images))
+    view_epochs = len(soft_labels) if soft_labels is not None else epochs.stop
+    orders = [np.random.default_rng((args.seed, epoch % view_epochs)).permutation(len(images)) for epoch in epochs]
 
-    def view(step, rows):
+    def batch(epoch, step, rows):
+        repeat, view_epoch = epoch // view_epochs, epoch % view_epochs
         seed = tf.cast(step, tf.int32) + view_epoch * 100_000 + args.seed * 7919
-        return mixup(augment(tf.gather(images, rows), seed), tf.gather(targets, rows), seed)
+        views, mixed_targets = mixup(augment(tf.gather(images, rows), seed), tf.gather(targets, rows), seed)
+        if soft_labels is None:
+            return views, mixed_targets
+        first = tf.cast(step, tf.int32) * args.batch
+        teacher_probabilities = tf.gather(soft_labels, view_epoch)[first:first + tf.shape(rows)[0]]
+        flip = 1 - 2 * (repeat % 2)
+        return views[:, :, ::flip], tf.cast(teacher_probabilities, tf.float32)
 
-    views = tf.data.Dataset.from_tensor_slices(order).batch(args.batch).enumerate().map(view)
-    if soft_labels is None:
-        return views
-    teacher_probabilities = tf.data.Dataset.from_tensor_slices(soft_labels[view_epoch].astype(np.float32))
-    flip = -1 if repeat % 2 else 1
-    return tf.data.Dataset.zip(views, teacher_probabilities.batch(args.batch)).map(
-        lambda view, probabilities: (view[0][:, :, ::flip], probabilities))
+    def one_epoch(epoch, order):
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(args.batch).enumerate()
+        return batches.map(lambda step, rows: batch(epoch, step, rows))
+
+    # One graph for all epochs: a dataset of its own for each epoch would hold a copy of all photos.
+    return tf.data.Dataset.from_tensor_slices((list(epochs), orders)).flat_map(one_epoch).prefetch(2)
 
 
 def fine_tune(model, train: Split, validation: Split, soft_labels: np.ndarray | None, record: dict, folder: Path,
               args: argparse.Namespace):
-    """Fine-tune a model of logits; returns it with the averaged (EMA) weights of the epoch with the lowest
-    validation loss.
+    """Fine-tune a model of logits; returns it with the averaged (EMA) weights of the best epoch.
 
-    soft_labels: see `training_data`. Appends a row per epoch to record["history"]. `folder` holds the checkpoint, from
-    which a run with the same record["fingerprint"] resumes, and the logs for TensorBoard.
+    The best epoch is the one with the lowest validation loss. soft_labels: see `training_data`. Appends a row per epoch
+    to record["history"]. `folder` holds the logs for TensorBoard and the checkpoint, from which a run with the same
+    record["fingerprint"] resumes.
     """
     checkpoint, best = folder / "checkpoint.keras", folder / "best.weights.h5"
-    steps = -(-len(train.images) // args.batch)
+    steps = ceil(len(train.images) / args.batch)
     freeze(model.get_layer("backbone"), args.freeze)
     compile_model(model, steps, args)
     if checkpoint.exists() and (state := read_training_record(checkpoint))["fingerprint"] == record["fingerprint"]:
@@ -54,11 +60,10 @@ def fine_tune(model, train: Split, validation: Split, soft_labels: np.ndarray | 
         print(f"resuming after epoch {len(record['history'])}, from {checkpoint}")
     first_epoch = len(record["history"])
     if not is_finished(record["history"], args):
-        # As tensors: arrays would become constants of each epoch's graph, which take minutes to optimise.
+        # As a tensor: an array would become a constant of the data's graph, which takes minutes to optimise.
         images, targets = tf.constant(train.images), tf.one_hot(train.targets, len(record["labels"]))
-        epochs = [training_data(images, targets, epoch, args, soft_labels) for epoch in range(first_epoch, args.epochs)]
         model.fit(
-            reduce(tf.data.Dataset.concatenate, epochs).prefetch(2),
+            training_data(images, targets, range(first_epoch, args.epochs), args, soft_labels),
             initial_epoch=first_epoch,
             epochs=args.epochs,
             steps_per_epoch=steps,
