@@ -88,15 +88,10 @@ def check(path: Path, model, validation, quantize: str) -> dict:
         fail(f"{quantize} changes the model too much (allowed: another label for {1 - MIN_AGREEMENT:.0%} of the "
              f"photos, {MAX_ACCURACY_LOSS:.0%} less accuracy); nothing was written; {FINER[quantize]}")
     correct = after.max(1)[after.argmax(1) == targets]
-    return {
-        "confidence_threshold": float(np.quantile(correct, 1 - CONFIDENT_SHARE)) if len(correct) else 0.0,
-        "metrics": {"validation": {
-            "accuracy": accuracy,
-            "accuracy_keras": keras_accuracy,
-            "agreement": agreement,
-            "photos": len(targets),
-            "macro_f1": metrics.macro_f1(after, targets),
-            "loss": metrics.log_loss(after, targets)}}}
+    figures = {"accuracy": accuracy, "accuracy_keras": keras_accuracy, "agreement": agreement, "photos": len(targets),
+               "macro_f1": metrics.macro_f1(after, targets), "loss": metrics.log_loss(after, targets)}
+    return {"metrics": {"validation": figures},
+            "confidence_threshold": float(np.quantile(correct, 1 - CONFIDENT_SHARE)) if len(correct) else 0.0}
 
 
 def write_model(path: Path, network: bytes, labels: list[str], metadata: dict) -> None:

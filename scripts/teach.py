@@ -85,14 +85,9 @@ def describe(args: argparse.Namespace, teachers: list, photos: list) -> str:
     """JSON that says what the soft labels depend on: the teachers, the photos, the views and the source code."""
     from training.record import sources_digest
 
-    keys = ("fingerprint", "backbone", "size", "flags")
-    return json.dumps({
-        "teachers": [{key: teacher.record[key] for key in keys} for teacher in teachers],
-        "data_digest": data_digest(photos),
-        "epochs": args.epochs,
-        "batch": args.batch,
-        "seed": args.seed,
-        "sources": sources_digest()})
+    known = [{key: teacher.record[key] for key in ("fingerprint", "backbone", "size", "flags")} for teacher in teachers]
+    return json.dumps({"teachers": known, "data_digest": data_digest(photos), "epochs": args.epochs,
+                       "batch": args.batch, "seed": args.seed, "sources": sources_digest()})
 
 
 def ask(teacher, images):

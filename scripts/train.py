@@ -59,9 +59,8 @@ def main() -> None:
     import keras  # late, so that errors in the photos show at once
 
     from training import metrics
-    from training.classifier import build_classifier, load_backbone, refit_head
     from training.fine_tuning import fine_tune
-    from training.head import find_suspects
+    from training.head import build_classifier, find_suspects, load_backbone, refit_head
     from training.record import new_record, save_model
 
     keras.utils.set_random_seed(args.seed)

@@ -116,12 +116,12 @@ def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray]
 
 def set_weights(model, tensors: dict[str, np.ndarray]) -> None:
     """Set the weights of every convolution and normalisation from the tensors of the same name."""
+    # torch has [out, in, h, w] and, if depthwise, [channels, 1, h, w]; Keras [h, w, in, out] and [h, w, channels, 1].
+    axes = {"Conv2D": (2, 3, 1, 0), "DepthwiseConv2D": (2, 3, 0, 1)}
+    parts = ("weight", "bias", "running_mean", "running_var")
     for layer in model.layers:
         kind = type(layer).__name__
-        if kind == "BatchNormalization":
-            parts = ("weight", "bias", "running_mean", "running_var")
+        if kind in axes:
+            layer.set_weights([tensors[f"{layer.name}.weight"].transpose(axes[kind])])
+        elif kind == "BatchNormalization":
             layer.set_weights([tensors[f"{layer.name}.{part}"] for part in parts])
-        elif kind == "Conv2D":  # torch has [out, in, h, w], Keras [h, w, in, out]
-            layer.set_weights([tensors[f"{layer.name}.weight"].transpose(2, 3, 1, 0)])
-        elif kind == "DepthwiseConv2D":  # torch has [channels, 1, h, w], Keras [h, w, channels, 1]
-            layer.set_weights([tensors[f"{layer.name}.weight"].transpose(2, 3, 0, 1)])

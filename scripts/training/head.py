@@ -1,6 +1,8 @@
-"""The first half of training: a linear head on the features of a frozen backbone, and the labels that it doubts."""
+"""The first half of training: a backbone, a linear head fitted to its features, and the labels that the head doubts."""
 import os
+from pathlib import Path
 
+import keras
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -9,7 +11,12 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from common import fail
+from serving import Network
+from training import metrics
 from training.index import Photo
+from training.photos import Split
+from training.record import read_training_record
+from training.tflite import to_tflite
 
 L2 = 0.05  # penalty relative to the mean loss; chosen by cross-validation inside train and validation
 FOLDS = 5
@@ -17,16 +24,28 @@ MAX_SUSPECTS = 60
 ABSENT_LABEL_LOGIT = -10.0  # for a label that no training photo shows
 
 
+def load_backbone(path: Path) -> tuple[keras.Model, str]:
+    """Load a backbone and its name, from its own file or from a classifier by scripts/train.py."""
+    model = keras.models.load_model(path, compile=False)
+    if "backbone" in [layer.name for layer in model.layers]:
+        return model.get_layer("backbone"), read_training_record(path)["backbone"]
+    model.name = "backbone"
+    return model, path.stem
+
+
+def build_classifier(backbone: keras.Model, size: tuple[int, int], labels: int, dropout: float) -> keras.Model:
+    """Build a model that gives logits, float32 [N, labels]; its head is the layer "logits"."""
+    pixels = keras.Input((*size, 3), name="pixels")
+    features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(pixels))
+    logits = keras.layers.Dense(labels, name="logits")(keras.layers.Dropout(dropout)(features))
+    return keras.Model(pixels, logits)
+
+
 def feature_extractor(backbone, shape: tuple[int, int, int]):
     """A function that averages the feature maps of photos: uint8 [N, height, width, 3] -> float32 [N, channels].
 
     It runs on the TensorFlow Lite interpreter, which is three times as fast as TensorFlow on a CPU.
     """
-    import keras
-
-    from serving import Network
-    from training.tflite import to_tflite
-
     pixels = keras.Input(shape)
     features = keras.layers.GlobalAveragePooling2D()(backbone(pixels))
     network = Network(to_tflite(keras.Model(pixels, features), "float32"), threads=os.cpu_count())
@@ -68,6 +87,21 @@ def fit_head(features: np.ndarray, targets: np.ndarray, labels: int) -> tuple[np
     bias = np.full(labels, ABSENT_LABEL_LOGIT, np.float32)
     bias[regression.classes_] = intercepts - coefficients @ scaler.mean_
     return weights, bias
+
+
+def refit_head(model: keras.Model, train: Split, validation: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Fit the head to the features of the training photos and of their mirror images.
+
+    Returns these features, float32 [2 N, channels], and the logits of the validation photos.
+    """
+    head = model.get_layer("logits")
+    extract = feature_extractor(model.get_layer("backbone"), train.images.shape[1:])
+    features = np.concatenate([extract(train.images), extract(train.images[:, :, ::-1])])
+    weights, bias = fit_head(features, np.tile(train.targets, 2), head.units)
+    head.set_weights([weights, bias])
+    val_logits = extract(validation.images) @ weights + bias
+    print(f"head: validation accuracy {metrics.accuracy(val_logits, validation.targets):.4f}")
+    return features, val_logits
 
 
 def find_suspects(photos: list[Photo], features: np.ndarray, targets: np.ndarray, labels: list[str]) -> list[dict]:
