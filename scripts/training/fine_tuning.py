@@ -31,8 +31,8 @@ def training_data(images, targets, epochs: range, args: argparse.Namespace, soft
             return views, mixed_targets
         first = tf.cast(step, tf.int32) * args.batch
         teacher_probabilities = tf.gather(soft_labels, view_epoch)[first:first + tf.shape(rows)[0]]
-        flip = 1 - 2 * (repeat % 2)
-        return views[:, :, ::flip], tf.cast(teacher_probabilities, tf.float32)
+        flip = repeat % 2 == 1
+        return tf.where(flip, views[:, :, ::-1], views), tf.cast(teacher_probabilities, tf.float32)
 
     def one_epoch(epoch, order):
         batches = tf.data.Dataset.from_tensor_slices(order).batch(args.batch).enumerate()
