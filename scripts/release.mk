@@ -5,12 +5,13 @@
 #      for as long as the validation loss falls.
 #   4. The small student is trained at a lower resolution, then on the soft labels of the large student.
 
+# The released models were trained before --lr rose to 1e-3, so the stages set their own peak learning rate.
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
 artifacts/stages/$1/model.keras: scripts/train.py $(SHARED) $(PHOTOS_INDEX) $2 $4 artifacts/stages/$1/.flags \
   | .venv/train/.installed
-	$(TRAIN) $$< --index $(PHOTOS_INDEX) --backbone $2 --output $$@ $3 $(4:%=--soft-labels %)
+	$(TRAIN) $$< --index $(PHOTOS_INDEX) --backbone $2 --output $$@ --lr 3e-4 $3 $(4:%=--soft-labels %)
 artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/$1/model.keras $(PHOTOS_INDEX)
 	$(TRAIN) $$< --index $(PHOTOS_INDEX) --model artifacts/stages/$1/model.keras --output $$@
 endef
