@@ -23,7 +23,7 @@ ARCH ?= $(DEFAULT_ARCH)         ## processor of the image: x86_64 or arm64; unse
 BASE_IMAGE ?= $(LAMBDA_IMAGE)   ## image to build on: unset, Lambda's for Python, pinned
 CONTAINER ?= clothes-classifier ## name of the container, and of its image
 STACK ?= clothes                ## name of the service on AWS; AWS_REGION and AWS_PROFILE say where
-PARAMETERS ?=                   ## parameters of lambda/template.yaml to set, "Memory=3008 ApiKey=yes"
+PARAMETERS ?=                   ## parameters of lambda/template.yaml to set, "Memory=3008 LogDays=7"
 PYTHON ?= python3               ## Python (3.10 or newer) that the virtual environments are made with
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -120,9 +120,8 @@ artifacts/image.iid: scripts/docker.sh $(IMAGE_CODE) $(REQUIREMENTS) artifacts/.
   | .venv/ai-edge-litert/.installed
 	$(call env,MODEL CONTAINER BASE_IMAGE RUNTIME ARCH REQUIREMENTS) $< build $@
 $(call track,artifacts/.image,$$(BASE_IMAGE) $$(ARCH) $$(RUNTIME) $$(IMAGE_CODE))
-ifneq ($(filter docker-run deploy deploy-plan artifacts/image.iid,$(GOALS)),)
-artifacts/image.iid: $(if $(shell docker image inspect -f ok $(file <artifacts/image.iid) 2>/dev/null),,FORCE)
-endif
+artifacts/image.iid: $(if $(filter docker-run deploy deploy-plan artifacts/image.iid,$(GOALS)),$(if $(shell \
+  docker image inspect -f ok $(file <artifacts/image.iid) 2>/dev/null),,FORCE))
 
 # The service on AWS.
 deploy: ## the image with MODEL to AWS Lambda, behind a public URL; FORCE=1 takes a model of drawn data too
@@ -131,9 +130,11 @@ deploy deploy-plan: scripts/deploy.sh artifacts/image.iid | .venv/aws/.installed
 	@$(call env,STACK PARAMETERS MODEL) $< $(if $(filter %-plan,$@),--plan)
 deploy-status: ## state, URL and parameters of what is on AWS
 logs: ## the function's log: the last hour, then what comes
+rollback: ## let the previous version serve again, at once
 undeploy: ## delete all of it from AWS; asks first
-deploy-status logs undeploy: scripts/aws/stack.sh | .venv/aws/.installed
-	@$(call env,STACK) $< $(@:deploy-%=%)
+update-base: ## show the newest image of AWS to build on
+deploy-status logs rollback undeploy update-base: scripts/aws/stack.sh | .venv/aws/.installed
+	@$(call env,STACK BASE_IMAGE) $< $(@:deploy-%=%)
 
 # Environments. The lists with hashes are complete, so nothing else is installed for them.
 HASHED := requirements-serve.txt lambda/requirements-tflite-runtime.txt
@@ -156,7 +157,6 @@ TEST_ENVIRONMENTS := ai-edge-litert label mediapipe aws aws-tests
 test: | .venv/train/.tests-installed $(TEST_ENVIRONMENTS:%=.venv/%/.installed) $(OLD_RUNTIME) ## all the tests
 	$(TRAIN) -m pytest
 include scripts/label.mk scripts/fuzz.mk
-
 ##@ Cleaning
 clean: ## remove what was built; photos, backbones and environments stay
 	find artifacts -mindepth 1 -maxdepth 1 ! -name release -exec rm -rf {} +

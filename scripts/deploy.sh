@@ -1,63 +1,60 @@
 #!/usr/bin/env bash
-# The container image to AWS: Lambda behind API Gateway, as the CloudFormation stack of lambda/template.yaml.
-#   scripts/deploy.sh          as make deploy: push, update the stack, ask it about a photo; back again if that fails
-#   scripts/deploy.sh --plan   as make deploy-plan: show what that would change
-# Environment: STACK, its name; PARAMETERS of the template to set, "Memory=3008 ApiKey=yes", others stay as they are;
-# IID, the file with the image's id; MODEL, what the image holds; PHOTO, <label>/name.jpg for the smoke test;
-# FORCE=1 for a model of drawn data; SMOKE_URL, asked instead of the stack's URL where a stand-in for API Gateway is.
-# It can be interrupted anywhere: the same command goes on from there. Needs an AWS client, Docker, curl, python3.
+# Deploys the container image to AWS Lambda behind an HTTP API, as the CloudFormation stack of lambda/template.yaml.
+#   scripts/deploy.sh          make deploy: push, publish a new version, check it, and only then let it serve
+#   scripts/deploy.sh --plan   make deploy-plan: show what that would change, and what it costs
+# Environment: STACK, its name; PARAMETERS of the template to set ("Memory=3008 LogDays=7"), others keep their values;
+# KEY, a name to make a new API key for; NO_KEY, the name of a key to withdraw; IID, the file with the image's id;
+# MODEL, what the image holds; PHOTO, <label>/name.jpg for the check; ARCH, if it is to change; FORCE=1 for a model of
+# drawn data; API_URL, for a stand-in. It can be interrupted anywhere: repeat it. Needs Docker, curl, python3.
 # shellcheck source=scripts/aws/common.sh
 source "$(dirname "$0")/aws/common.sh"
+# shellcheck source=scripts/aws/release.sh
+source "$(dirname "$0")/aws/release.sh"
 MODEL=${MODEL:-artifacts/release/model.tflite} IID=${IID:-artifacts/image.iid}
 PHOTO=${PHOTO:-tests/photos/pants/jeans.jpg}
 
-prepare() {  # checks all that can be checked before, and says what is to be deployed
-  local architecture dataset digest limit memory role
+# Check all that can be checked beforehand, and print what is about to be deployed.
+prepare() {
+  local dataset digest threshold
   updatable
-  id=$(<"$IID") tag=${id:7:12}
+  id=$(<"$IID") tag=${id:7:12} live=$(value Live) repository=$(value .RepositoryUri) uri=
   architecture=$(docker image inspect --format '{{.Architecture}}' "$id") ||
     die "Docker does not answer, or has lost the image." "Start it, rm -f $IID, then repeat."
-  dataset=$(python3 -c 'import json, sys, zipfile
-print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("dataset"))' "$MODEL")
+  architecture=${architecture/amd64/x86_64}
+  read -r dataset threshold < <(python3 -c 'import json, sys, zipfile
+card = json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json"))
+print(card.get("dataset"), card.get("confidence_threshold", 0))' "$MODEL")
   [[ $dataset != drawn || ${FORCE-} == 1 ]] ||
     die "$MODEL was trained on drawn data, which is for tests." "Train it on photos, or repeat with FORCE=1."
-  parameters=("Architecture=${architecture/amd64/x86_64}")
-  repository=$(output RepositoryUri) uri=
   if [[ $repository ]]; then
+    [[ ${ARCH-} || $(value Architecture) == "$architecture" ]] ||
+      die "the stack runs on $(value Architecture), this image is for $architecture." \
+        "Repeat with ARCH=$(value Architecture), or with ARCH=$architecture to change the stack."
     digest=$(aws ecr batch-get-image --repository-name "$STACK" --image-ids "imageTag=$tag" \
       --query 'images[0].imageId.imageDigest' --output text)
     if [[ $digest == sha256:* ]]; then uri=$repository@$digest; fi
-  else  # what fits the account: its role for API Gateway's logs if it has one; nothing reserved where little is free
-    role=$(aws apigateway get-account --query cloudwatchRoleArn)
-    if [[ $role != null ]]; then parameters+=(ApiLogRole=account); fi
-    limit=$("$AWS" lambda get-account-settings --query AccountLimit.ConcurrentExecutions 2>"$tmp/error") || limit=1000
-    if ((limit < 110)); then parameters+=(Concurrency=-1); fi
   fi
-  # shellcheck disable=SC2206  # words; the user's come last, as the last one counts
-  parameters+=(${PARAMETERS-})
-  memory=$(stack "Parameters[?ParameterKey=='Memory'] | [0].ParameterValue")
-  if [[ " ${PARAMETERS-}" == *" Memory="* ]]; then memory=${PARAMETERS#*Memory=} memory=${memory%% *}; fi
-  printf '%-8s %s\n' Account "$account, region $AWS_DEFAULT_REGION" Stack "$STACK (${status:-new}) ${parameters[*]}" \
-    Image "$tag with $MODEL (data: $dataset)${uri:+, pushed already}"
-  # shellcheck source=scripts/aws/prices.env
-  source "$(dirname "$0")/aws/prices.env"
-  awk -v mb="${memory:-1769}" "BEGIN { printf \"Cost     about $%.2f per million predictions of 100 ms with %d MB\n\",
-    $API_REQUEST + $LAMBDA_REQUEST + mb / 10240 * (\"$architecture\" ~ /arm/ ? $GB_SECOND_ARM : $GB_SECOND_X86), mb }"
+  parameters=("Architecture=$architecture" "ConfidenceThreshold=$threshold")
+  if [[ ! $live ]]; then first_parameters; fi
+  api_keys
+  read -ra given <<<"${PARAMETERS-}"
+  parameters+=(${given+"${given[@]}"})
+  printf '%-8s %s\n' Account "$account, region $AWS_DEFAULT_REGION" Stack "$STACK, ${status:-new}" \
+    Image "$tag for $architecture with $MODEL (data: $dataset)${uri:+, already pushed}" \
+    Set "$(sed -E 's/:[0-9a-f]{64}/:…/g' <<<"${parameters[*]}")"
+  # shellcheck disable=SC2046  # one word per parameter
+  python3 "$(dirname "$0")/aws/costs.py" $(grep -v '^\.' "$tmp/stack") "${parameters[@]}"
 }
 
-update() {  # TEMPLATE [flag] --parameter-overrides NAME=VALUE...
-  "$AWS" cloudformation deploy --stack-name "$STACK" --capabilities CAPABILITY_IAM --tags "$TAG" \
-    --no-fail-on-empty-changeset --template-file "$@" 2>"$tmp/error" || { failures; explain; }
-}
-
+# Show the change set that a deployment would apply; the image's id stands for its digest, which the push will tell.
 plan() {
-  local changes  # planned with the image's id for its digest, which is known once it is pushed
-  update lambda/template.yaml --no-execute-changeset \
-    --parameter-overrides "ImageUri=${uri:-$STACK@$id}" "${parameters[@]}" | tee "$tmp/plan"
+  local changes
+  update lambda/template.yaml --no-execute-changeset --parameter-overrides "ImageUri=${uri:-$STACK@$id}" \
+    "Live=${live:-1}" "${parameters[@]}" | tee "$tmp/plan"
   changes=$(grep -o 'arn:[^ ]*' "$tmp/plan") || return 0
-  aws cloudformation describe-change-set --change-set-name "$changes" --output table \
+  aws cloudformation describe-change-set --stack-name "$STACK" --change-set-name "$changes" --output table \
     --query 'Changes[].ResourceChange.[Action, LogicalResourceId, ResourceType, Replacement]'
-  aws cloudformation delete-change-set --change-set-name "$changes"
+  aws cloudformation delete-change-set --stack-name "$STACK" --change-set-name "$changes"
   if [[ ! $status ]]; then aws cloudformation delete-stack --stack-name "$STACK"; fi  # an empty one, made to plan in
   echo "Nothing was changed."
 }
@@ -65,35 +62,33 @@ plan() {
 push() {
   { aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >/dev/null &&
     docker tag "$id" "$repository:$tag" && docker push "$repository:$tag"; } ||
-    die "the push stopped; what serves is as it was." "Check the network, then repeat: it goes on with what is missing."
+    die "the push stopped; what serves is as it was." "Check the network, then repeat: the push resumes."
   uri=$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$id" | grep -m 1 "^$repository@")
-}
-
-# Ask the public URL about PHOTO; false unless the first label is its folder's name, or the model does not know that.
-smoke() {
-  local answer label=${PHOTO%/*}
-  url=${SMOKE_URL:-$(output Url)} key=$(output ApiKeyId) label=${label##*/}
-  if [[ $key ]]; then key=$(aws apigateway get-api-key --api-key "$key" --include-value --query value --output text); fi
-  answer=$(curl -fsS --retry 5 --retry-all-errors --retry-delay 2 --max-time 40 --data-binary "@$PHOTO" \
-    -H 'Content-Type: image/jpeg' -H "x-api-key: $key" "${url}predict") || return
-  echo "Smoke    $PHOTO is $answer"
-  [[ $answer == "{\"$label\":"* || ($answer == '{"'* && $answer != *"\"$label\":"*) ]]
 }
 
 connect; prepare
 if [[ ${1-} == --plan ]]; then plan; exit; fi
 if [[ ! $repository ]]; then
   update lambda/template.yaml --parameter-overrides ImageUri= "${parameters[@]}"
-  repository=$(output RepositoryUri)
+  repository=$(value .RepositoryUri)
 fi
-read -ra before < <(stack "Parameters[].join('=', [ParameterKey, ParameterValue])")
-aws cloudformation get-template --stack-name "$STACK" --query TemplateBody --output text >"$tmp/before.yaml"
+remember
 if [[ ! $uri ]]; then push; fi
-update lambda/template.yaml --parameter-overrides "ImageUri=$uri" "${parameters[@]}" | tee "$tmp/update"
-if ! smoke; then
-  if grep -q "No changes" "$tmp/update"; then die "what is deployed fails the smoke test." "See: make logs"; fi
-  echo "The smoke test failed: going back to the version before."
+update lambda/template.yaml --parameter-overrides "ImageUri=$uri" "Live=$live" "${parameters[@]}"
+function=$(value .FunctionName)
+version=$(publish)
+if ! check "$version"; then
+  [[ $live ]] || die "version $version failed its check, see above; nothing is served yet." \
+    "See make logs and make docker-test, then repeat."
+  [[ $version != "$live" ]] || die "version $live, which serves, fails its check." "See make logs, or: make rollback"
+  echo "Version $version failed its check: restoring the function as it was."
   update "$tmp/before.yaml" --parameter-overrides "${before[@]}"
-  die "the new version failed its smoke test; the one before is back." "Compare: make docker-test"
+  tidy "$live" "$live"
+  die "version $version failed its check and was removed; version $live kept serving." "Compare: make docker-test"
 fi
-echo "Try it:  curl ${key:+-H 'x-api-key: …' }-H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${url}predict"
+if [[ $version != "$live" ]]; then update lambda/template.yaml --parameter-overrides "Live=$version"; fi
+warm
+tidy "${live:-0}" "$version"
+echo "Version $version serves at $url"
+if [[ $key ]]; then echo "API key  $KEY: $key   (shown only once; for another: make deploy KEY=<name>)"; fi
+echo "Try it:  curl ${keys:+-H 'x-api-key: …' }-H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${url}predict"

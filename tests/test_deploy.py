@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,30 +15,31 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
+from pathlib import Path
 
-import colour_model
 import pytest
 import yaml
-from conftest import ROOT
 from PIL import Image
 
+import colour_model
+from conftest import ROOT, clean_environment, project_copy
+
 sys.path.insert(0, str(ROOT / "tests" / "aws"))
-from gateway import Gateway, emulator  # noqa: E402
+from gateway import HttpApi  # noqa: E402
 
 REGION = "eu-central-1"
 HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
-BIN = ROOT / ".venv" / "aws-tests" / "bin"
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "lambda-python:3.13")
-CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MAKE")) and key != "MFLAGS"}
 
 
-def docker(*arguments):
+def docker(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=300)
 
 
-def wait_for(port, address="127.0.0.1"):
-    for _ in range(300):
+def wait_for(port: int, address: str = "127.0.0.1") -> None:
+    for _ in range(1200):
         with socket.socket() as connection:
             if connection.connect_ex((address, port)) == 0:
                 return
@@ -45,45 +47,81 @@ def wait_for(port, address="127.0.0.1"):
     raise TimeoutError(f"nothing listens on {address}:{port}")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+class Cloud:
+    """moto's server, and what can be asked of it with an administrator's rights."""
+
+    def __init__(self, port: int):
+        self.url = f"http://127.0.0.1:{port}"
+        self.environment = clean_environment(
+            AWS_ENDPOINT_URL=self.url, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test",
+            AWS_DEFAULT_REGION=REGION, AWS_CONFIG_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true")
+
+    def ask(self, path: str, data: bytes | None = None, service: str = "moto"):
+        """The JSON that an answer holds, without the time that the client takes to start."""
+        signature = f"AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, Signature=0"
+        headers = {"Content-Type": "text/plain", "Authorization": signature}
+        request = urllib.request.Request(f"{self.url}/{path}", data, headers)
+        return json.loads(urllib.request.urlopen(request, timeout=60).read())
+
+    def aws(self, *arguments: str):
+        answer = subprocess.run([ROOT / ".venv/aws/bin/aws", *arguments, "--output", "json"], env=self.environment,
+                                capture_output=True, text=True, timeout=60, check=True).stdout
+        return json.loads(answer) if answer else None
+
+    def invoke(self, event: dict) -> dict:
+        """What the version that serves answers."""
+        return self.ask(f"2015-03-31/functions/{self.name()}:live/invocations", json.dumps(event).encode(), "lambda")
+
+    def stacks(self) -> list[str]:
+        return [stack["StackName"] for stack in self.aws("cloudformation", "describe-stacks")["Stacks"]]
+
+    def name(self) -> str | None:
+        """The function's name, if there is a function."""
+        functions = self.ask("2015-03-31/functions", service="lambda")["Functions"]
+        return functions[0]["FunctionName"] if functions else None
+
+    def function(self, qualifier: str = "$LATEST") -> dict:
+        return self.ask(f"2015-03-31/functions/{self.name()}?Qualifier={qualifier}", service="lambda")
+
+    def versions(self) -> list[str]:
+        versions = self.ask(f"2015-03-31/functions/{self.name()}/versions", service="lambda")["Versions"]
+        return [version["Version"] for version in versions if version["Version"] != "$LATEST"]
+
+    def live(self) -> str:
+        """The number of the version that serves."""
+        return self.function("live")["Configuration"]["Version"]
+
+    def images(self, count: int) -> set[str]:
+        """The digests that ECR knows, once they are as many as expected: the registry tells of a push a bit later."""
+        for _ in range(100):
+            images = self.aws("ecr", "list-images", "--repository-name", "clothes")["imageIds"]
+            if len(images) == count:
+                break
+            time.sleep(0.2)
+        return {image["imageDigest"] for image in images}
 
 
 @pytest.fixture(scope="module")
 def moto(tmp_path_factory):
-    """moto's server; reset() empties it, aws(…) asks it by the real client, with administrator's rights."""
-    port, log = free_port(), tmp_path_factory.mktemp("moto") / "log"
-    with open(log, "w") as out:
-        process = subprocess.Popen([BIN / "python", ROOT / "tests/aws/server.py", "--port", str(port)],
-                                   stdout=out, stderr=out)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with open(tmp_path_factory.mktemp("moto") / "log", "w") as log:
+        process = subprocess.Popen([ROOT / ".venv/aws-tests/bin/python", ROOT / "tests/aws/server.py",
+                                    "--port", str(port)], stdout=log, stderr=log)
     wait_for(port)
-
-    def post(path, data=b""):
-        urllib.request.urlopen(urllib.request.Request(f"{moto.url}/moto-api/{path}", data, method="POST",
-                                                      headers={"Content-Type": "text/plain"}), timeout=30)
-
-    def aws(*arguments):
-        answer = subprocess.run([ROOT / ".venv/aws/bin/aws", *arguments, "--output", "json"], env=moto.environment,
-                                capture_output=True, text=True, timeout=60, check=True).stdout
-        return json.loads(answer) if answer else None
-
-    def moto():
-        pass
-    moto.url, moto.aws, moto.post = f"http://127.0.0.1:{port}", aws, post
-    moto.environment = CLEAN | {
-        "AWS_ENDPOINT_URL": moto.url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION, "AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
-    yield moto
+    yield Cloud(port)
     process.terminate()
     process.wait()
+    if shutil.which("docker"):
+        for container in docker("ps", "--all", "--quiet", "--filter", f"label=stand-in={port}").stdout.split():
+            docker("rm", "--force", container)
 
 
 @pytest.fixture
 def cloud(moto):
     """moto, empty."""
-    moto.post("reset")
+    moto.ask("moto-api/reset", b"")
     return moto
 
 
@@ -95,250 +133,300 @@ def engine():
         pytest.skip(f"needs the stand-in for Lambda's base image, {BASE_IMAGE} (tests/docker/base.sh)")
 
 
+class Registry:
+    """A registry under ECR's name, which tells moto's ECR of each image pushed to it."""
+
+    def __init__(self, folder: Path, address: str, cloud: Cloud):
+        class Notified(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                for event in json.loads(self.rfile.read(int(self.headers["Content-Length"])))["events"]:
+                    if event["action"] == "push" and event["target"].get("tag"):
+                        tell(cloud, **event["target"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        notified = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Notified)
+        threading.Thread(target=notified.serve_forever, daemon=True).start()
+        self.folder, self.address = folder, address
+        (folder / "config.yml").write_text(yaml.safe_dump({
+            "version": "0.1", "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+            "http": {"addr": f"{address}:80"}, "notifications": {"endpoints": [{
+                "name": "ecr", "url": f"http://127.0.0.1:{notified.server_port}", "timeout": "60s", "threshold": 5,
+                "backoff": "1s"}]}}))
+
+    def start(self) -> None:
+        shutil.rmtree(self.folder / "data", ignore_errors=True)  # empty each time, so that a push takes its time
+        with open(self.folder / "log", "a") as log:
+            self.process = subprocess.Popen(["docker-registry", "serve", self.folder / "config.yml"],
+                                            stdout=log, stderr=log)
+        wait_for(80, self.address)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def tell(cloud: Cloud, repository: str, tag: str, digest: str, mediaType: str, **_) -> None:
+    request = urllib.request.Request(f"http://{HOST}/v2/{repository}/manifests/{digest}", headers={"Accept": mediaType})
+    manifest = urllib.request.urlopen(request, timeout=30).read().decode()
+    with contextlib.suppress(subprocess.CalledProcessError):  # an image of an earlier test, whose repository is gone
+        cloud.aws("ecr", "put-image", "--repository-name", repository, "--image-tag", tag, "--image-digest", digest,
+                  "--image-manifest", manifest)
+
+
 @pytest.fixture(scope="module")
 def registry(moto, tmp_path_factory):
-    """A registry under ECR's name, which tells moto's ECR of each image pushed to it; start() and stop() it."""
-    try:
+    address = ""
+    with contextlib.suppress(OSError):
         address = socket.gethostbyname(HOST)
-    except OSError:
-        address = ""
     if not address.startswith("127."):
         pytest.skip(f"needs {HOST} on a loopback address, in /etc/hosts")
     if not shutil.which("docker-registry"):
         pytest.skip("needs Debian's docker-registry")
-    folder = tmp_path_factory.mktemp("registry")
-
-    class Notified(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            for event in json.loads(self.rfile.read(int(self.headers["Content-Length"])))["events"]:
-                target = event["target"]
-                if event["action"] == "push" and target.get("tag"):
-                    manifest = urllib.request.Request(f"http://{HOST}/v2/{target['repository']}/manifests/"
-                                                      + target["digest"], headers={"Accept": target["mediaType"]})
-                    with contextlib.suppress(subprocess.CalledProcessError):  # of a test before, forgotten since
-                        moto.aws("ecr", "put-image", "--repository-name", target["repository"], "--image-tag",
-                                 target["tag"], "--image-digest", target["digest"], "--image-manifest",
-                                 urllib.request.urlopen(manifest, timeout=30).read().decode())
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    notified = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Notified)
-    threading.Thread(target=notified.serve_forever, daemon=True).start()
-    (folder / "config.yml").write_text(yaml.safe_dump({
-        "version": "0.1", "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": f"{address}:80"}, "notifications": {"endpoints": [{
-            "name": "ecr", "url": f"http://127.0.0.1:{notified.server_port}", "timeout": "60s", "threshold": 5,
-            "backoff": "1s"}]}}))
-
-    def registry():
-        pass
-
-    def start():
-        shutil.rmtree(folder / "data", ignore_errors=True)  # empty each time, so that a push takes its time
-        with open(folder / "log", "a") as log:
-            registry.process = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"],
-                                                stdout=log, stderr=log)
-        wait_for(80, address)
-
-    def stop():
-        registry.process.terminate()
-        registry.process.wait()
-    registry.start, registry.stop = start, stop
-    start()
+    registry = Registry(tmp_path_factory.mktemp("registry"), address, moto)
+    registry.start()
     yield registry
-    stop()
+    registry.stop()
+
+
+class Project:
+    """A copy of the project in which make runs as somebody with an account would run it."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]):
+        self.folder, self.environment = folder, environment | {"DOCKER_CONFIG": str(folder / ".docker")}
+        project_copy(folder)
+        (folder / "data").mkdir()
+        (ROOT / "data" / "wheels").mkdir(exist_ok=True, parents=True)
+        (folder / "data" / "wheels").symlink_to(ROOT / "data" / "wheels")
+        (folder / "artifacts").mkdir()
+        (folder / "red").mkdir()
+        Image.new("RGB", (60, 80), colour_model.COLOURS["red"]).save(folder / "red" / "1.jpg")
+        self.model()
+
+    def model(self, **record) -> None:
+        """Write the model that is deployed; each record gives another image."""
+        colour_model.write(self.folder / "own.tflite", dataset="clothing", confidence_threshold=0.6, **record)
+
+    def command(self, *goals: str, **variables: str) -> list[str]:
+        variables = {"MODEL": "own.tflite", "PHOTO": "red/1.jpg", "BASE_IMAGE": BASE_IMAGE,
+                     "CONTAINER": "deploy-test", **variables}
+        return ["make", *goals, *(f"{name}={value}" for name, value in variables.items())]
+
+    def make(self, *goals: str, text: str = "", **variables: str) -> tuple[int, str]:
+        ran = subprocess.run(self.command(*goals, **variables), cwd=self.folder, env=self.environment, text=True,
+                             input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+        return ran.returncode, ran.stdout
 
 
 @pytest.fixture(scope="module")
 def project(engine, moto, tmp_path_factory):
-    """A copy of the project; make(goal, NAME=value, …) runs make in it as somebody with an account would."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("Makefile", "requirements-train.txt", "requirements-serve.txt", "scripts", "lambda", "tests/photos"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, folder / name)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    (folder / "data").mkdir()
-    (folder / "data" / "wheels").symlink_to(ROOT / "data" / "wheels")
-    (ROOT / "data" / "wheels").mkdir(exist_ok=True)
-    (folder / "artifacts").mkdir()
-    colour_model.write(folder / "own.tflite", dataset="clothing")
-    (folder / "red").mkdir()
-    Image.new("RGB", (60, 80), colour_model.COLOURS["red"]).save(folder / "red" / "1.jpg")
-
-    def make(*goals, environment=None, text="", **variables):
-        variables = {"MODEL": "own.tflite", "PHOTO": "red/1.jpg", "BASE_IMAGE": BASE_IMAGE, **variables}
-        return subprocess.run(
-            ["make", *goals, *(f"{name}={value}" for name, value in variables.items())], cwd=folder, text=True,
-            input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
-            env=moto.environment | {"DOCKER_CONFIG": str(folder / ".docker")} | (environment or {}))
-    make.folder = folder
-    answer = make("artifacts/image.iid")
-    assert answer.returncode == 0, answer.stdout
-    return make
-
-
-@pytest.fixture
-def gateway(engine, moto):
-    """API Gateway in front of a container of whatever image is deployed at the time."""
-    running = {}
-
-    def invoke(event):
-        uri = function(moto)["Code"]["ImageUri"]
-        if uri not in running:
-            answer = docker("run", "--detach", "--publish", "127.0.0.1::8080", "--read-only", "--tmpfs", "/tmp", uri)
-            assert answer.returncode == 0, answer.stderr
-            port = docker("port", answer.stdout.strip(), "8080").stdout.split(":")[-1].strip()
-            running[uri] = answer.stdout.strip(), f"http://127.0.0.1:{port}"
-            wait_for(int(port))
-        return emulator(running[uri][1])(event)
-    kinds = yaml.load((ROOT / "lambda/template.yaml").read_text(), Loader)["Resources"]["Api"]["Properties"]
-    yield Gateway(invoke, kinds["BinaryMediaTypes"])
-    for container, _ in running.values():
-        docker("rm", "--force", container)
-
-
-class Loader(yaml.SafeLoader):
-    pass
-
-
-Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-
-
-def function(moto):
-    name = moto.aws("lambda", "list-functions")["Functions"][0]["FunctionName"]
-    return moto.aws("lambda", "get-function", "--function-name", name)
-
-
-def stacks(moto):
-    return {stack["StackName"]: stack for stack in moto.aws("cloudformation", "describe-stacks")["Stacks"]}
-
-
-def known_to_ecr(moto):
-    """The images that ECR knows, once it has been told of all that were pushed."""
-    for _ in range(100):
-        images = moto.aws("ecr", "list-images", "--repository-name", "clothes")["imageIds"]
-        if any(image["imageDigest"] in function(moto)["Code"]["ImageUri"] for image in images):
-            return {image["imageDigest"] for image in images}
-        time.sleep(0.3)
-    raise TimeoutError("the registry told of no image")
-
-
-def calls(history):
-    """What the client has called, by its own records, as the actions of IAM policies."""
-    methods = {"GetAccount": "GET", "GetApiKey": "GET", "UpdateAccount": "PATCH"}
-    rows = sqlite3.connect(history).execute("SELECT payload FROM records WHERE event_type = 'API_CALL'")
-    for call in (json.loads(row[0]) for row in rows):
-        name = methods[call["operation"]] if call["service"] == "apigateway" else call["operation"]
-        yield f"{call['service']}:{name}"
-
-
-def test_from_the_first_deployment_to_the_last(cloud, registry, project, gateway, tmp_path):
-    config = tmp_path / "config"
-    config.write_text("[default]\ncli_history = enabled\n")
-    environment = {"AWS_CONFIG_FILE": str(config), "AWS_CLI_HISTORY_FILE": str(tmp_path / "history.db")}
-
-    def make(*goals, **options):
-        answer = project(*goals, environment=environment, SMOKE_URL=gateway.url, **options)
-        return answer.returncode, answer.stdout
-
-    # The plan shows everything and makes nothing.
-    status, text = make("deploy-plan")
-    assert status == 0 and "AWS::Lambda::Function" in text and "Nothing was changed" in text, text
-    assert not stacks(cloud) and not cloud.aws("lambda", "list-functions")["Functions"]
-    assert make("deploy-status") == (0, "There is no stack clothes in account 123456789012, region eu-central-1.\n")
-
-    # The first deployment.
-    status, text = make("deploy", PARAMETERS="Memory=2048 S3Buckets=a,b")
+    project = Project(tmp_path_factory.mktemp("project"), moto.environment)
+    status, text = project.make("artifacts/image.iid")
     assert status == 0, text
-    assert 'Smoke    red/1.jpg is {"red":' in text and "about $7.03 per million" in text
-    assert text.splitlines()[-1].endswith(f"--data-binary @photo.jpg {gateway.url}predict")
-    first = function(cloud)
-    assert first["Code"]["ImageUri"].startswith(f"{HOST}/clothes@sha256:")
-    assert (first["Configuration"]["MemorySize"], first["Concurrency"]["ReservedConcurrentExecutions"]) == (2048, 10)
-    assert len(known_to_ecr(cloud)) == 1
-
-    # A second one has nothing to do.
-    status, text = make("deploy")
-    assert status == 0 and "No changes to deploy" in text and "The push refers" not in text, text
-    assert function(cloud) == first
-
-    # The deployed shape answers as API Gateway would have it.
-    with urllib.request.urlopen(gateway.url + "health", timeout=30) as answer:
-        assert json.load(answer)["labels"] == list(colour_model.LABELS)
-    request = urllib.request.Request(gateway.url + "predict", method="OPTIONS", headers={"Origin": "https://a.example"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(gateway.url + "predict", b"not json", timeout=30)
-    assert 400 <= error.value.code < 500 and "error" in json.load(error.value)
-
-    # A new model, and a parameter that stays.
-    colour_model.write(project.folder / "own.tflite", sharpness=6, dataset="clothing")
-    status, text = make("deploy")
-    assert status == 0 and "layer already exists" in text.lower(), text
-    second = function(cloud)
-    assert second["Code"]["ImageUri"] != first["Code"]["ImageUri"] and second["Configuration"]["MemorySize"] == 2048
-    assert len(known_to_ecr(cloud)) == 2
-
-    # One that calls red things green does not stay.
-    colour_model.write(project.folder / "own.tflite", labels=["blue", "red", "green"], dataset="clothing")
-    status, text = make("deploy", PARAMETERS="Memory=3008")
-    assert status != 0 and 'is {"green":' in text and "the one before is back" in text, text
-    assert function(cloud)["Code"]["ImageUri"] == second["Code"]["ImageUri"]
-    assert function(cloud)["Configuration"]["MemorySize"] == 2048
-    assert function(cloud)["Configuration"]["Environment"]["Variables"]["S3_BUCKETS"] == "a,b"
-
-    status, text = make("deploy-status")
-    assert status == 0 and f"ImageUri\t{second['Code']['ImageUri']}" in text and "Url\thttps://" in text, text
-
-    # It goes only if asked twice, and leaves nothing.
-    status, text = make("undeploy", text="yes\n")
-    assert status != 0 and "nothing was deleted" in text and "clothes" in stacks(cloud), text
-    cloud.aws("apigateway", "update-account", "--patch-operations",  # as the stack's ApiAccount does, which moto skips
-              "op=replace,path=/cloudwatchRoleArn,value=arn:aws:iam::123456789012:role/clothes-ApiLogWriter-1")
-    status, text = make("undeploy", text="clothes\n")
-    assert status == 0 and "is gone" in text, text
-    assert not cloud.aws("apigateway", "get-account").get("cloudwatchRoleArn")
-    assert not stacks(cloud) and not cloud.aws("lambda", "list-functions")["Functions"]
-    assert not cloud.aws("ecr", "describe-repositories")["repositories"]
-
-    policy = json.loads((ROOT / "lambda/deploy-policy.json").read_text())
-    actions = [statement["Action"] for statement in policy["Statement"]]
-    allowed = {action for these in actions for action in ([these] if isinstance(these, str) else these)}
-    called = set(calls(tmp_path / "history.db"))
-    assert {"cloudformation:ExecuteChangeSet", "ecr:GetAuthorizationToken"} < called <= allowed
+    return project
 
 
-def run(moto, script="deploy.sh", *arguments, cwd=ROOT, **environment):
-    """A script as it is; its status and all that it says."""
-    answer = subprocess.run([f"scripts/{script}", *arguments], cwd=cwd, text=True, stdout=subprocess.PIPE, timeout=120,
-                            stderr=subprocess.STDOUT, env=moto.environment | environment)
-    return answer.returncode, answer.stdout
+@pytest.fixture(scope="module")
+def api(moto):
+    """The HTTP API in front of the alias."""
+    return HttpApi(moto.invoke)
 
 
-def test_an_interrupted_deployment_goes_on(cloud, registry, project, gateway):
+def ask(api: HttpApi, path: str, body: bytes | None = None, method: str | None = None, **headers: str):
+    """Status, headers and body of an answer."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(api.url + path, body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+class TestFromTheFirstDeploymentToTheLast:
+    """One stack, in the order in which its owner would do these things."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def owner(cls, moto, registry, project, api, tmp_path_factory):
+        """The owner's settings of the client are not ours, and it keeps a record of all calls."""
+        moto.ask("moto-api/reset", b"")
+        folder = tmp_path_factory.mktemp("owner")
+        (folder / "config").write_text("[default]\noutput = text\ncli_pager = less\ncli_history = enabled\n")
+        own, project.environment = project.environment, project.environment | {
+            "AWS_CONFIG_FILE": str(folder / "config"), "AWS_CLI_HISTORY_FILE": str(folder / "history.db")}
+        cls.make = staticmethod(lambda *goals, **options: project.make(*goals, API_URL=api.url, **options))
+        cls.history, cls.photo = folder / "history.db", (project.folder / "red" / "1.jpg").read_bytes()
+        yield
+        project.environment = own
+
+    def test_the_plan_shows_changes_and_costs_and_makes_nothing(self, moto):
+        status, text = self.make("deploy-plan")
+        assert status == 0 and "AWS::Lambda::Function" in text and "Nothing was changed" in text, text
+        assert re.search(r"about \$[\d.]+ per million predictions: API Gateway 1.00, Lambda's requests 0.20, \d+ ms of "
+                         r"1769 MB [\d.]+, logs and metrics [\d.]+\n", text)
+        assert re.search(r"At most  \$746 a month for Lambda, if holders of a key keep all 10 instances busy", text)
+        assert not moto.stacks() and not moto.name()
+        assert self.make("deploy-status") == (
+            0, "There is no stack clothes in account 123456789012, region eu-central-1.\n")
+
+    def test_the_first_deployment_checks_a_version_and_prints_a_key(self, moto, api):
+        status, text = self.make("deploy", PARAMETERS="Memory=2048 S3Buckets=a,b")
+        assert status == 0, text
+        assert re.search(r'Check    version 1 says of red/1.jpg: \{"red": [\d.]+, .*\} \(\d+ ms\)\n', text)
+        assert text.splitlines()[-1].endswith(f"--data-binary @photo.jpg {api.url}predict")
+        function = moto.function("live")
+        assert function["Code"]["ImageUri"].startswith(f"{HOST}/clothes@sha256:")
+        assert function["Configuration"]["MemorySize"] == 2048
+        assert moto.function()["Concurrency"]["ReservedConcurrentExecutions"] == 10
+        type(self).key = re.search(r"API key  first: (\S+)", text)[1]
+        assert self.key not in json.dumps(moto.aws("cloudformation", "describe-stacks"))
+
+    def test_the_stack_has_an_http_api_whose_only_route_leads_to_the_alias(self, moto):
+        http_api, = moto.aws("apigatewayv2", "get-apis")["Items"]
+        parts = {kind: moto.aws("apigatewayv2", f"get-{kind}s", "--api-id", http_api["ApiId"])["Items"]
+                 for kind in ("integration", "route", "stage")}
+        assert [len(found) for found in parts.values()] == [1, 1, 1]
+        integration, route, stage = (found[0] for found in parts.values())
+        assert http_api["ProtocolType"] == "HTTP" and route["RouteKey"] == stage["StageName"] == "$default"
+        assert route["Target"] == f"integrations/{integration['IntegrationId']}"
+        assert integration["IntegrationUri"].endswith(":live") and integration["PayloadFormatVersion"] == "2.0"
+
+    def test_it_answers_as_the_api_promises(self, api):
+        labels = json.loads(ask(api, "health")[2])["labels"]
+        assert labels == list(colour_model.LABELS)
+        status, headers, _ = ask(api, "predict", method="OPTIONS", Origin="https://a.example")
+        assert status == 204 and headers["Access-Control-Allow-Origin"] == "*"
+        assert ask(api, "")[1]["Content-Type"].startswith("text/html") and ask(api, "nothing")[0] == 404
+        assert ask(api, "predict", b"not json", x_api_key=self.key)[0] == 415
+
+    def test_it_lets_in_holders_of_the_key_only(self, api):
+        photo = {"body": self.photo, "Content_Type": "image/jpeg"}
+        status, _, body = ask(api, "predict", **photo, x_api_key=self.key)
+        assert status == 200 and next(iter(json.loads(body))) == "red"
+        assert [ask(api, "predict", **photo)[0], ask(api, "predict", **photo, x_api_key="guessed")[0]] == [401, 401]
+
+    def test_a_second_deployment_has_nothing_to_do(self, moto):
+        before = moto.function()
+        status, text = self.make("deploy")
+        assert status == 0 and "No changes to deploy" in text and "The push refers" not in text, text
+        assert "API key" not in text and moto.function() == before and moto.versions() == ["1"]
+
+    def test_a_new_model_becomes_version_2_and_parameters_stay(self, moto, project):
+        project.model(sharpness=6)
+        status, text = self.make("deploy")
+        assert status == 0 and "layer already exists" in text.lower(), text
+        assert moto.live() == "2" and moto.function("live")["Configuration"]["MemorySize"] == 2048
+        assert len(moto.images(2)) == 2
+
+    def test_a_version_that_fails_its_check_never_serves_and_leaves_nothing(self, moto, project, api):
+        seen, done = set(), threading.Event()
+
+        def visitor():
+            while not done.wait(0.2):
+                status, _, body = ask(api, "predict", self.photo, x_api_key=self.key, Content_Type="image/jpeg")
+                seen.add((status, next(iter(json.loads(body)))))
+        thread = threading.Thread(target=visitor)
+        thread.start()
+        project.model(labels=["blue", "red", "green"])  # calls red things green
+        before = moto.function()["Code"]["ImageUri"]
+        try:
+            status, text = self.make("deploy", PARAMETERS="Memory=3008")
+        finally:
+            done.set()
+            thread.join()
+        assert status != 0 and 'says of red/1.jpg: {"green"' in text, text
+        assert "version 3 failed its check and was removed; version 2 kept serving" in text
+        assert seen == {(200, "red")}
+        assert moto.live() == "2" and moto.versions() == ["1", "2"] and len(moto.images(2)) == 2
+        latest = moto.function()
+        assert latest["Code"]["ImageUri"] == before and latest["Configuration"]["MemorySize"] == 2048
+        assert latest["Configuration"]["Environment"]["Variables"]["S3_BUCKETS"] == "a,b"
+
+    def test_rollback_serves_the_version_before(self, moto):
+        status, text = self.make("rollback")
+        assert status == 0 and "Version 1 serves instead of 2." in text and "The push refers" not in text, text
+        assert moto.live() == "1"
+        status, text = self.make("deploy-status")
+        assert status == 0 and "Live\t1" in text and "Url\thttps://" in text, text
+        status, text = self.make("rollback")
+        assert status != 0 and "there is no version before 1" in text, text
+
+    def test_a_deployment_after_a_rollback_drops_the_version_that_was_left(self, moto, project):
+        project.model(sharpness=7)
+        status, text = self.make("deploy", KEY="ann")
+        assert status == 0 and re.search("API key  ann: ", text), text
+        assert moto.live() == "4" and moto.versions() == ["1", "4"] and len(moto.images(2)) == 2
+
+    def test_a_withdrawn_key_is_refused(self, api):
+        photo = {"body": self.photo, "Content_Type": "image/jpeg"}
+        assert ask(api, "predict", **photo, x_api_key=self.key)[0] == 200
+        status, text = self.make("deploy", NO_KEY="first")
+        assert status == 0, text
+        assert ask(api, "predict", **photo, x_api_key=self.key)[0] == 401
+
+    def test_undeploy_asks_first_and_leaves_nothing(self, moto):
+        status, text = self.make("undeploy", text="yes\n")
+        assert status != 0 and "nothing was deleted" in text and "clothes" in moto.stacks(), text
+        status, text = self.make("undeploy", text="clothes\n")
+        assert status == 0 and "is gone" in text, text
+        assert not moto.stacks() and not moto.name()
+        assert not moto.aws("ecr", "describe-repositories")["repositories"]
+        assert not moto.aws("apigatewayv2", "get-apis")["Items"]
+
+    def test_the_policy_allows_every_call_that_was_made(self):
+        rows = sqlite3.connect(self.history).execute("SELECT payload FROM records WHERE event_type = 'API_CALL'")
+        called = {f"{call['service']}:{call['operation']}" for call in (json.loads(row[0]) for row in rows)}
+        renamed = {"lambda:Invoke": "lambda:InvokeFunction"}
+        policy = json.loads((ROOT / "lambda/deploy-policy.json").read_text())
+        allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+        assert {"lambda:PublishVersion", "lambda:UpdateAlias"} < called
+        assert {renamed.get(action, action) for action in called} <= allowed
+
+
+def test_a_first_version_that_fails_its_check_is_kept_to_look_at(cloud, registry, project, api):
+    project.model(labels=["blue", "red", "green"])
+    status, text = project.make("deploy", API_URL=api.url)
+    assert status != 0 and "nothing is served yet" in text and "make logs" in text, text
+    assert cloud.versions() == ["1"] and not cloud.aws("apigatewayv2", "get-apis")["Items"]
+    project.model()
+    status, text = project.make("deploy", API_URL=api.url)
+    assert status == 0 and cloud.live() == "2" and cloud.versions() == ["2"], text
+
+
+def test_an_interrupted_deployment_continues(cloud, registry, project, api):
     registry.stop()
-    answer = project("deploy", SMOKE_URL=gateway.url)
-    assert answer.returncode != 0 and "the push stopped; what serves is as it was" in answer.stdout, answer.stdout
+    status, text = project.make("deploy", API_URL=api.url)
+    assert status != 0 and "the push stopped; what serves is as it was" in text, text
     registry.start()
 
-    command = ["make", "deploy", "MODEL=own.tflite", f"BASE_IMAGE={BASE_IMAGE}", f"SMOKE_URL={gateway.url}"]
-    process = subprocess.Popen(command, cwd=project.folder, text=True, stdout=subprocess.PIPE, start_new_session=True,
-                               stderr=subprocess.STDOUT, env=cloud.environment | {"PHOTO": "red/1.jpg"})
+    process = subprocess.Popen(project.command("deploy", API_URL=api.url), cwd=project.folder, text=True,
+                               env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               start_new_session=True)
     for line in process.stdout:
         if "The push refers" in line:
             os.killpg(process.pid, signal.SIGINT)
             break
     process.communicate(timeout=60)
-    assert process.returncode != 0 and not cloud.aws("lambda", "list-functions")["Functions"]
+    assert process.returncode != 0 and not cloud.name()
 
-    answer = project("deploy", SMOKE_URL=gateway.url, PHOTO=str(ROOT / "tests/photos/pants/jeans.jpg"))
-    assert answer.returncode == 0, answer.stdout  # of a photo whose label the model does not know, any answer will do
-    assert "Smoke " in answer.stdout and function(cloud)
+    status, text = project.make("deploy", API_URL=api.url, PHOTO=str(ROOT / "tests/photos/pants/jeans.jpg"))
+    assert status == 0, text  # of a photo whose label the model does not know, any answer will do
+    assert "jeans.jpg: " in text and cloud.live() == "1"
 
 
+def run(cloud: Cloud, *command: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
+    """Exit status and output of a script in scripts/, or of `bash -c` what starts with a blank."""
+    command = ["bash", "-c", *command] if command[0].startswith(" ") else [f"scripts/{command[0]}", *command[1:]]
+    ran = subprocess.run(command, cwd=cwd, text=True, stdout=subprocess.PIPE, timeout=120, stderr=subprocess.STDOUT,
+                         env=cloud.environment | environment)
+    return ran.returncode, ran.stdout
+
+
+@pytest.mark.parametrize("command", [("deploy.sh",), ("aws/stack.sh", "status")])
 @pytest.mark.parametrize("environment, words", [
     ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ["Unable to locate credentials", "Set AWS_PROFILE"]),
     ({"AWS_DEFAULT_REGION": ""}, ["no region is set", "AWS_REGION="]),
@@ -347,10 +435,9 @@ def test_an_interrupted_deployment_goes_on(cloud, registry, project, gateway):
     ({"AWS": "/nowhere/aws"}, ["no AWS client at /nowhere/aws", "make .venv/aws/.installed"]),
     ({"STACK": "My_Stack"}, ["lower-case letters"]),
 ])
-def test_wrong_settings(cloud, environment, words):
-    for script in ("deploy.sh", "aws/stack.sh"):
-        status, text = run(cloud, script, **environment)
-        assert status != 0 and all(word in text for word in words), text
+def test_wrong_settings_are_explained(cloud, command, environment, words):
+    status, text = run(cloud, *command, **environment)
+    assert status != 0 and all(word in text for word in words), text
 
 
 @pytest.fixture
@@ -377,13 +464,26 @@ def answering():
         server.shutdown()
 
 
-def test_expired_credentials(moto, answering):
+def xml(action: str, content: str) -> tuple[int, str]:
+    return 200, f"<{action}Response><{action}Result>{content}</{action}Result></{action}Response>"
+
+
+IDENTITY = xml("GetCallerIdentity", "<Account>1</Account>")
+
+
+def in_state(state: str) -> tuple[int, str]:
+    tag = "<member><Key>application</Key><Value>image-classifier</Value></member>"
+    return xml("DescribeStacks", f"<Stacks><member><StackName>clothes</StackName><StackStatus>{state}</StackStatus>"
+                                 f"<Tags>{tag}</Tags></member></Stacks>")
+
+
+@pytest.mark.parametrize("command", [("deploy.sh",), ("aws/stack.sh", "status")])
+def test_expired_credentials_are_explained(moto, answering, command):
     url = answering(GetCallerIdentity=(
         403, "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>The security token included in the request is "
              "expired</Message></Error></ErrorResponse>"))
-    for script in ("deploy.sh", "aws/stack.sh"):
-        status, text = run(moto, script, AWS_ENDPOINT_URL=url)
-        assert status != 0 and "expired" in text and "Log in to AWS again" in text, text
+    status, text = run(moto, *command, AWS_ENDPOINT_URL=url)
+    assert status != 0 and "expired" in text and "Log in to AWS again" in text, text
 
 
 @pytest.mark.parametrize("state, words", [
@@ -392,72 +492,124 @@ def test_expired_credentials(moto, answering):
     ("UPDATE_IN_PROGRESS", ["is being changed (UPDATE_IN_PROGRESS)", "make deploy-status"]),
     ("UPDATE_ROLLBACK_FAILED", ["is stuck", "continue-update-rollback --stack-name clothes"]),
 ])
-def test_a_stack_that_cannot_be_changed(moto, answering, state, words):
-    member = "<member><Key>application</Key><Value>image-classifier</Value></member>"
-    url = answering(
-        GetCallerIdentity=(200, "<R><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult></R>"),
-        DescribeStacks=(200, "<R><DescribeStacksResult><Stacks><member><StackName>clothes</StackName>"
-                             f"<StackStatus>{state}</StackStatus><Tags>{member}</Tags></member></Stacks>"
-                             "</DescribeStacksResult></R>"),
-        DescribeStackEvents=(200, "<R><DescribeStackEventsResult><StackEvents><member><LogicalResourceId>Function"
-                                  "</LogicalResourceId><ResourceStatus>CREATE_FAILED</ResourceStatus>"
-                                  "<ResourceStatusReason>No more of that</ResourceStatusReason></member></StackEvents>"
-                                  "</DescribeStackEventsResult></R>"))
-    status, text = run(moto, AWS_ENDPOINT_URL=url)
+def test_a_stack_that_cannot_be_changed_is_explained(moto, answering, state, words):
+    url = answering(GetCallerIdentity=IDENTITY, DescribeStacks=in_state(state), DescribeStackEvents=xml(
+        "DescribeStackEvents", "<StackEvents><member><LogicalResourceId>Function</LogicalResourceId><ResourceStatus>"
+        "CREATE_FAILED</ResourceStatus><ResourceStatusReason>No more of that</ResourceStatusReason></member>"
+        "</StackEvents>"))
+    status, text = run(moto, "deploy.sh", AWS_ENDPOINT_URL=url)
     text = text.replace("\t", " ")
     assert status != 0 and all(word in text for word in words), text
 
 
-def test_credentials_without_the_permission_or_of_nobody(cloud):
+def test_names_that_are_taken_are_listed(moto, answering):
+    """CloudFormation finds them before it starts, and tells by other events than those of the stack."""
+    url = answering(
+        DescribeStacks=in_state("CREATE_COMPLETE"), GetTemplateSummary=xml("GetTemplateSummary", "<Parameters/>"),
+        CreateChangeSet=xml("CreateChangeSet", "<Id>arn:aws:cloudformation:x:1:changeSet/a/b</Id>"),
+        DescribeChangeSet=xml("DescribeChangeSet", "<Status>FAILED</Status><StatusReason>The following hook(s)/"
+                              "validation failed: [AWS::EarlyValidation::ResourceExistenceCheck]. To troubleshoot Early"
+                              " Validation errors, use the DescribeEvents API.</StatusReason>"),
+        DescribeEvents=xml("DescribeEvents", "<OperationEvents><member><EventType>VALIDATION_ERROR</EventType>"
+                           "<LogicalResourceId>Repository</LogicalResourceId><ValidationStatusReason>clothes already "
+                           "exists</ValidationStatusReason></member></OperationEvents>"))
+    status, text = run(moto, " source scripts/aws/common.sh; update lambda/template.yaml --parameter-overrides Live=",
+                       AWS_ENDPOINT_URL=url)
+    assert status != 0 and "Repository\tclothes already exists" in text and "STACK=" in text, text
+
+
+def test_missing_permissions_and_unknown_credentials_are_explained(cloud):
     cloud.aws("iam", "create-user", "--user-name", "guest")
     key = cloud.aws("iam", "create-access-key", "--user-name", "guest")["AccessKey"]
-    cloud.post("reset-auth", b"0")
+    cloud.ask("moto-api/reset-auth", b"0")
     try:
         guest = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-        status, text = run(cloud, **guest)
+        status, text = run(cloud, "deploy.sh", **guest)
         assert status != 0 and "not authorized to perform" in text and "lambda/deploy-policy.json" in text, text
-        status, text = run(cloud, AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE")
+        status, text = run(cloud, "deploy.sh", AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE")
         assert status != 0 and "AWS refuses these credentials in eu-central-1" in text, text
     finally:
-        cloud.post("reset-auth", b"inf")
+        cloud.ask("moto-api/reset-auth", b"inf")
 
 
-def test_somebody_elses_stack_is_left_alone(cloud, tmp_path):
+@pytest.mark.parametrize("command", [("deploy.sh",), ("deploy.sh", "--plan"), ("aws/stack.sh", "rollback"),
+                                     ("aws/stack.sh", "undeploy")])
+def test_somebody_elses_stack_is_left_alone(cloud, command, tmp_path):
     (tmp_path / "t.yaml").write_text("Resources: {Topic: {Type: 'AWS::SNS::Topic'}}\n")
     cloud.aws("cloudformation", "create-stack", "--stack-name", "clothes", "--template-body",
               f"file://{tmp_path}/t.yaml")
-    for script, arguments in (("deploy.sh", []), ("deploy.sh", ["--plan"]), ("aws/stack.sh", ["remove"])):
-        status, text = run(cloud, script, *arguments)
-        assert status != 0 and "was not made by make deploy" in text and "STACK=" in text, text
-    assert stacks(cloud)["clothes"]["StackStatus"] == "CREATE_COMPLETE"
+    status, text = run(cloud, *command)
+    assert status != 0 and "was not made by make deploy" in text and "STACK=" in text, text
+    assert cloud.stacks() == ["clothes"]
 
 
-def test_the_repositorys_name_is_taken(cloud, project):
+def test_a_repository_of_that_name_stops_the_first_deployment(cloud, project):
     cloud.aws("ecr", "create-repository", "--repository-name", "clothes")
-    answer = project("deploy")
-    assert answer.returncode != 0 and "already exists" in answer.stdout and "STACK=" in answer.stdout, answer.stdout
-    assert not cloud.aws("lambda", "list-functions")["Functions"]
+    status, text = project.make("deploy")
+    assert status != 0 and "already exists" in text and "STACK=" in text, text
+    assert not cloud.name()
+
+
+def plan(cloud: Cloud, project: Project, **environment: str) -> tuple[int, str]:
+    environment = {"MODEL": "own.tflite", "IID": "artifacts/image.iid", **environment}
+    return run(cloud, "deploy.sh", "--plan", cwd=project.folder, **environment)
 
 
 def test_a_model_of_drawn_data_is_refused_unless_forced(cloud, project):
     colour_model.write(project.folder / "drawn.tflite", dataset="drawn")
-    environment = {"MODEL": "drawn.tflite", "IID": "artifacts/image.iid"}
-    status, text = run(cloud, "deploy.sh", "--plan", cwd=project.folder, **environment)
+    status, text = plan(cloud, project, MODEL="drawn.tflite")
     assert status != 0 and "drawn data" in text and "FORCE=1" in text, text
-    status, text = run(cloud, "deploy.sh", "--plan", cwd=project.folder, FORCE="1", **environment)
+    status, text = plan(cloud, project, MODEL="drawn.tflite", FORCE="1")
     assert status == 0 and "data: drawn" in text, text
 
 
-def test_no_engine(cloud, project):
-    status, text = run(cloud, cwd=project.folder, DOCKER_HOST="unix:///nowhere/docker.sock", MODEL="own.tflite")
+def test_the_engine_is_missed(cloud, project):
+    status, text = plan(cloud, project, DOCKER_HOST="unix:///nowhere/docker.sock")
     assert status != 0 and "Docker does not answer" in text, text
 
 
-def test_an_account_that_has_a_role_for_api_logs_keeps_it(cloud, project):
-    role = "arn:aws:iam::123456789012:role/theirs"
-    cloud.aws("apigateway", "update-account", "--patch-operations", f"op=replace,path=/cloudwatchRoleArn,value={role}")
-    status, text = run(cloud, "deploy.sh", "--plan", cwd=project.folder, MODEL="own.tflite")
-    assert status == 0 and "ApiLogRole=account" in text, text
+def test_the_stacks_processor_stays_unless_another_is_asked_for(cloud, project):
+    cloud.aws("cloudformation", "create-stack", "--stack-name", "clothes", "--tags",
+              "Key=application,Value=image-classifier", "--template-body", f"file://{ROOT}/lambda/template.yaml")
+    status, text = plan(cloud, project)
+    assert status != 0 and "the stack runs on arm64, this image is for x86_64" in text and "ARCH=arm64" in text, text
+    status, text = plan(cloud, project, ARCH="x86_64")
+    assert status == 0 and "Architecture=x86_64" in text, text
+
+
+def test_nothing_is_reserved_in_an_account_with_little_to_spare(cloud, project):
+    status, text = plan(cloud, project)
+    assert status == 0 and "Concurrency" not in text.split("\nCost")[0], text
+    stub = project.folder / "aws"
+    stub.write_text(f'#!/bin/sh\ncase "$*" in *UnreservedConcurrent*) echo 109 ;; '
+                    f'*) exec {ROOT}/.venv/aws/bin/aws "$@" ;; esac\n')
+    stub.chmod(0o755)
+    status, text = plan(cloud, project, AWS=str(stub))
+    assert status == 0 and "Concurrency=-1" in text and "At most" not in text, text
+
+
+def test_a_boundary_that_the_account_has_is_used(cloud, project):
+    cloud.aws("iam", "create-policy", "--policy-name", "clothes-boundary", "--policy-document",
+              f"file://{ROOT}/lambda/boundary.json")
+    status, text = plan(cloud, project)
+    assert status == 0 and "Boundary=arn:aws:iam::123456789012:policy/clothes-boundary" in text, text
+
+
+def test_an_api_that_is_open_on_purpose_has_no_key(cloud, project):
+    status, text = plan(cloud, project, PARAMETERS="ApiKeys=")
+    assert status == 0 and "if strangers keep all 10 instances busy" in text and "first:" not in text, text
+
+
+@pytest.mark.parametrize("version, used", [("aws-cli/2.31.0 Python/3.13.7", True), ("aws-cli/1.40.0", False)])
+def test_an_installed_client_is_used_if_it_is_version_2(cloud, project, version, used, tmp_path):
+    (tmp_path / "aws").write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{version}" && exit\nexit 99\n')
+    (tmp_path / "aws").chmod(0o755)
+    project.environment["PATH"], before = f"{tmp_path}:{project.environment['PATH']}", project.environment["PATH"]
+    try:
+        status, text = project.make("deploy-status")
+    finally:
+        project.environment["PATH"] = before
+    assert (status == 0 and "There is no stack" in text) != used, text
 
 
 def test_logs_are_followed(cloud, tmp_path):
@@ -480,3 +632,26 @@ def test_logs_are_followed(cloud, tmp_path):
         assert process.stdout.readline() == "second line\n"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
+
+
+def test_update_base_finds_the_newest_tag_on_all_pages(cloud):
+    pages = {"/v2/lambda/python/tags/list?n=1000": ["3.13", "3.13.2026.06.05.14", "3.14.2026.10.01.01", "3.13-arm64"],
+             "/v2/lambda/python/tags/list?n=1000&last=x": ["3.13.2026.10.02.09", "3.13.2026.09.30.10", "latest"]}
+
+    class Registry(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            known = self.path == "/token/?scope=repository:lambda/python:pull" or self.headers["Authorization"]
+            self.send_response(200 if known else 401)
+            if self.path == next(iter(pages)):
+                self.send_header("Link", f'<{[*pages][1]}>; rel="next"')
+            self.end_headers()
+            self.wfile.write(json.dumps({"token": "t", "tags": pages.get(self.path)}).encode())
+
+        def log_message(self, *_):
+            pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    status, text = run(cloud, "aws/stack.sh", "update-base", REGISTRY=f"http://127.0.0.1:{server.server_port}",
+                       BASE_IMAGE="public.ecr.aws/lambda/python:3.13.2026.06.05.14")
+    server.shutdown()
+    assert (status, text) == (0, "used:   3.13.2026.06.05.14\nnewest: 3.13.2026.10.02.09\n"), text

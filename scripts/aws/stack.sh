@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What runs on AWS: scripts/aws/stack.sh status|logs|undeploy    as make deploy-status, logs, undeploy
-# Environment: STACK, the stack's name; AWS, the client.
+# Looks after what runs on AWS: scripts/aws/stack.sh status|logs|rollback|undeploy|update-base
+# Environment: STACK, the stack's name; AWS, the client; BASE_IMAGE, what images are built on.
 # shellcheck source=scripts/aws/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -10,10 +10,10 @@ status() {
     Outputs[].[OutputKey, OutputValue], Parameters[].[ParameterKey, ParameterValue]] | []"
 }
 
-# The last hour, then what comes, until Ctrl-C. Each look goes a minute back, as events may arrive late.
+# Print the last hour, then what comes, until Ctrl-C. Each look goes a minute back, as events may arrive late.
 logs() {
   local back=3600 group
-  group=$(output LogGroup)
+  group=$(value .LogGroup)
   [[ $group ]] || die "the stack $STACK has no function yet." "Run: make deploy"
   touch "$tmp/seen"
   while true; do
@@ -26,25 +26,45 @@ logs() {
   done
 }
 
+# Let the version before the live one serve: at once, by the alias; then the stack records it.
+rollback() {
+  local before function live previous
+  function=$(value .FunctionName) live=$(value Live)
+  previous=$(versions "$function" | awk -v live="${live:-0}" '$1 < live' | tail -n 1)
+  [[ $previous ]] || die "there is no version before ${live:-the first} to go back to."
+  aws lambda update-alias --function-name "$function" --name live --function-version "$previous" >/dev/null
+  echo "Version $previous serves instead of $live."
+  remember
+  update "$tmp/before.yaml" --parameter-overrides "Live=$previous"
+}
+
 undeploy() {
-  local answer role
+  local answer
   read -rp "This deletes the stack $STACK in $AWS_DEFAULT_REGION with its API, logs and images. Type its name: " answer
   [[ $answer == "$STACK" ]] || die "nothing was deleted."
-  role=$(aws apigateway get-account --query "cloudwatchRoleArn || ''" --output text)
-  if [[ $role == */"$STACK"-ApiLogWriter-* ]]; then  # else the account would keep the name of a deleted role
-    aws apigateway update-account --patch-operations op=replace,path=/cloudwatchRoleArn,value= >/dev/null
-  fi
   aws cloudformation delete-stack --stack-name "$STACK"
   echo "Deleting, which takes a minute or two…"
   "$AWS" cloudformation wait stack-delete-complete --stack-name "$STACK" 2>"$tmp/error" || { failures; explain; }
   echo "The stack $STACK is gone."
 }
 
-connect
-if [[ ! $status ]]; then
-  echo "There is no stack $STACK in account $account, region $AWS_DEFAULT_REGION."
-elif [[ ${1-} =~ ^(status|logs|undeploy)$ ]]; then
-  "$1"
-else
-  die "usage: stack.sh status|logs|undeploy"
-fi
+# Print the newest tag of BASE_IMAGE's Python, to be pinned in the Makefile: AWS patches its images about monthly.
+update_base() {
+  local name page registry tag=${BASE_IMAGE##*:} token
+  name=${BASE_IMAGE#*/} name=${name%:*} page="/v2/$name/tags/list?n=1000"
+  registry=${REGISTRY:-https://${BASE_IMAGE%%/*}}
+  token=$(curl -fsS "$registry/token/?scope=repository:$name:pull" | sed -E 's/.*"token": *"([^"]*)".*/\1/')
+  while [[ $page ]]; do
+    curl -fsS -D "$tmp/head" -H "Authorization: Bearer $token" "$registry$page" >>"$tmp/tags"
+    page=$(sed -nE 's/^link: *<([^>]*)>.*next.*/\1/Ip' "$tmp/head")
+  done
+  echo "used:   $tag"
+  echo "newest: $(grep -oE "\"${tag%.20*}\.20[0-9.]+\"" "$tmp/tags" | tr -d '"' | sort -V | tail -n 1)"
+}
+
+case ${1-} in
+  update-base) update_base; exit ;;
+  status | logs | rollback | undeploy) connect ;;
+  *) die "usage: stack.sh status|logs|rollback|undeploy|update-base" ;;
+esac
+if [[ $status ]]; then "$1"; else echo "There is no stack $STACK in account $account, region $AWS_DEFAULT_REGION."; fi
