@@ -18,6 +18,7 @@ import numpy as np
 import PIL
 
 import api_keys
+import batch
 from classifier import MODEL, Answer, classify
 from model import Interpreter
 from request import Request, RequestError, Source, has_lists_only, is_proxy, parse, request_id, sources, sources_in
@@ -43,7 +44,12 @@ def lambda_handler(event: object, context: object = None) -> object:
     proxy = is_proxy(event)
     with timed(record, "total_ms"):
         try:
-            response = route(parse(event), record) if proxy else answer(*sources_in(event), None, record)
+            if proxy:
+                response = route(parse(event), record)
+            elif batch.is_batch(event):
+                response = Response(200, batch.answer(event, record))
+            else:
+                response = answer(*sources_in(event), None, record)
         except RequestError as error:
             response = Response(error.status, {"error": str(error)})
         except Exception:

@@ -1,31 +1,49 @@
 """Read images from s3://bucket/key with the rights of the function's role, from the buckets that the environment
 variable S3_BUCKETS lists (comma-separated). boto3 is part of AWS's base image."""
+import functools
 import os
 
 from request import MAX_BYTES, RequestError
 
+BUSY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"}
+
 
 def read(url: str) -> bytes:
-    """The object's bytes; RequestError if the bucket is not enabled or S3 refuses."""
+    """The bytes of the object behind s3://bucket/key; errors as in `read_object`."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
+    return read_object(bucket, key)
+
+
+def read_object(bucket: str, key: str, version: str | None = None) -> bytes:
+    """The object's bytes. RequestError: 403 the bucket is not enabled or S3 denies access, 504 S3 is busy or slow."""
     if not bucket or bucket not in [name.strip() for name in os.environ.get("S3_BUCKETS", "").split(",")]:
         raise RequestError(403, "this bucket is not enabled; the server's environment variable S3_BUCKETS lists the "
                                 "buckets that are")
     if not key:
         raise RequestError(400, "the URL must be s3://bucket/key")
     try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        client = _client()
     except ImportError:
         raise RequestError(502, "s3:// URLs need boto3, which the server does not have") from None
-    limits = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
     try:
-        found = boto3.session.Session().client("s3", config=limits).get_object(Bucket=bucket, Key=key)
+        found = client.get_object(Bucket=bucket, Key=key, **{"VersionId": version} if version else {})
         if found["ContentLength"] > MAX_BYTES:
             raise RequestError(413, f"the object is too large; at most {MAX_BYTES // 1_000_000} MB")
         return found["Body"].read()
     except ClientError as error:
-        raise RequestError(502, f"S3 answers {error.response['Error']['Code']}") from None
+        code = error.response["Error"]["Code"]
+        raise RequestError(403 if code == "AccessDenied" else 504 if code in BUSY else 502,
+                           f"S3 answers {code}") from None
     except BotoCoreError as error:
-        raise RequestError(502, f"S3 can't be read ({type(error).__name__})") from None
+        status = 504 if isinstance(error, HTTPClientError) else 502
+        raise RequestError(status, f"S3 can't be read ({type(error).__name__})") from None
+
+
+@functools.cache
+def _client():
+    """The client, made once: that takes longer than to read an object."""
+    import boto3
+    from botocore.config import Config
+    limits = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
+    return boto3.session.Session().client("s3", config=limits)

@@ -49,3 +49,8 @@ def bar(share: float, width: int) -> str:
         return "#" * round(share * width)
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which must not reach the terminal: names come from outside."""
+    return "".join(character if character.isprintable() else "?" for character in text)

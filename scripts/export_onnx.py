@@ -3,9 +3,9 @@
     python scripts/export_onnx.py --index data/clothing/index.csv --model artifacts/model.keras \\
         --tflite artifacts/model.tflite --output artifacts/model.onnx
 
-The network takes what `preprocess` returns, uint8 [1, H, W, 3], and returns probabilities, float32 [1, labels]. The labels
-and the confidence threshold are in its metadata_props. If it names another label than model.tflite for over 3 % of the
-validation photos, nothing is written and the exit status is 1.
+The network takes what `preprocess` returns, uint8 [1, H, W, 3], and returns probabilities, float32 [1, labels]. The
+labels and the confidence threshold are in its metadata_props. If it names another label than model.tflite for over 3 %
+of the validation photos, nothing is written and the exit status is 1.
 """
 import argparse
 import json
@@ -57,7 +57,7 @@ def main() -> None:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     pixels = session.get_inputs()[0].name
     images = [preprocess(photo.path, tflite.size) for photo in photos]
-    same = [session.run(None, {pixels: image[None]})[0][0].argmax() == tflite.predict(image).argmax() for image in images]
+    same = [session.run(None, {pixels: image[None]})[0].argmax() == tflite.predict(image).argmax() for image in images]
     agreement = sum(same) / len(same)
     if agreement < MIN_AGREEMENT:
         fail(f"the ONNX network and {args.tflite} agree on {agreement:.1%} of the validation photos only; is "

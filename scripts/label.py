@@ -18,7 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from common import fail
-from labelling.photos import expand, printable, read_lists
+from labelling.photos import expand, read_lists
+from labelling.summary import count, summary
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,21 +56,6 @@ class Queue:
             yield os.fsdecode(name), error
 
 
-def count(row: dict, counts: Counter) -> None:
-    counts["photos"] += 1
-    if row["error"]:
-        counts["failed"] += 1
-    else:
-        counts["unsure"] += row["confident"] in (False, "false")
-        counts["label", row["label"]] += 1
-
-
-def summary(counts: Counter, output: Path) -> str:
-    labels = "\n".join(f"  {number:8,} {printable(name[1])}" for name, number in counts.most_common()
-                       if isinstance(name, tuple))
-    return f"{labels}\n{output}: {counts['photos']:,} photos, {counts['unsure']:,} unsure, {counts['failed']:,} failed"
-
-
 def main() -> None:
     args = parse_args()
 
@@ -100,10 +86,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(f"stopped; the same command goes on from {table.path}")
     except BrokenProcessPool:
-        fail(f"a process ended, perhaps for want of memory; what is written is kept in {table.path}: repeat the command")
+        fail(f"a worker process ended, perhaps for want of memory; repeat the command to go on from {table.path}")
     except OSError as error:
         fail(f"can't write {table.path}: {error.strerror}; repeat the command to go on from there")
-    print(summary(counts, args.output))
+    print(summary(counts, str(args.output)))
     if args.unsure:
         print(f"{page}: correct the labels there, then train on them")
     sys.exit(1 if counts["failed"] else 0)

@@ -15,8 +15,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from common import bar
-from labelling.photos import expand, printable, read_lists
+from common import bar, printable
+from labelling.photos import expand, read_lists
 from labelling.run import Result, label, load_model
 from serving import Model
 

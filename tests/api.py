@@ -17,7 +17,7 @@ KINDS = ("v1", "v2")
 def load(folder, **record):
     """lambda_function with a colour model in `folder`, and on it its own classifier, telemetry and model_path."""
     path = colour_model.write(folder / "model.tflite", **record)
-    for name in ("lambda_function", "classifier", "telemetry"):
+    for name in ("lambda_function", "batch", "classifier", "telemetry"):
         sys.modules.pop(name, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_PATH", str(path))

@@ -391,6 +391,9 @@ def s3_server():
 def buckets(s3_server, monkeypatch):
     """The buckets `photos`, which is enabled, and `private`, which is not."""
     import boto3
+
+    import s3
+    s3._client.cache_clear()
     for name, value in {"AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
                         "AWS_DEFAULT_REGION": "us-east-1", "S3_BUCKETS": "other, photos"}.items():
         monkeypatch.setenv(name, value)

@@ -37,7 +37,7 @@ class Project:
         for name in ("train", "ai-edge-litert", "label", "aws"):
             self._stub(f".venv/{name}/bin/python")
             (self.path / ".venv" / name / ".installed").touch()
-        for name in ("docker.sh", "deploy.sh", "aws/stack.sh"):
+        for name in ("docker.sh", "deploy.sh", "aws/stack.sh", "aws/label_bucket.sh"):
             self._stub(f"scripts/{name}")
         self.write("bin/docker", "#!/bin/sh\necho ok").chmod(0o755)  # an engine that has every image
         self.write("artifacts/release/model.tflite", "released")

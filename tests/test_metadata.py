@@ -20,7 +20,8 @@ print(json.dumps([(category.category_name, category.score) for category in answe
 """
 
 
-@pytest.mark.parametrize("model, label", [("colour", "red"), ("model.tflite", "pants"), ("model-small.tflite", "pants")])
+@pytest.mark.parametrize("model, label", [
+    ("colour", "red"), ("model.tflite", "pants"), ("model-small.tflite", "pants")])
 def test_mediapipe_names_the_labels(tmp_path, model, label):
     if not PYTHON.exists():
         pytest.skip(f"{PYTHON} is not there; `make .venv/mediapipe/.installed` makes it")

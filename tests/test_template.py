@@ -42,7 +42,7 @@ def test_cfn_lint_and_shellcheck_find_nothing():
 
 def test_sizes_stay_within_their_limits():
     assert len((ROOT / "scripts" / "deploy.sh").read_text().splitlines()) <= 100
-    assert len(TEMPLATE.read_text().splitlines()) <= 330
+    assert len(TEMPLATE.read_text().splitlines()) <= 390
     assert TEMPLATE.stat().st_size < 51200, "`aws cloudformation deploy` takes no more without a bucket"
     assert len(json.dumps(POLICY, separators=(",", ":"))) <= 6144, "IAM takes no larger managed policy"
 
@@ -94,6 +94,7 @@ EFFECTS = [
     ("S3Buckets", "a,b", lambda made: variables(made).get("S3_BUCKETS"), "a,b", None),
     ("S3Buckets", "a,b", photo_policies, [[{"Effect": "Allow", "Action": "s3:GetObject", "Resource": [
         "arn:*:s3:::a/*", "arn:*:s3:::b/*"]}]], []),
+    ("BulkConcurrency", 7, lambda made: made.get("BulkFunction", {}).get("ReservedConcurrentExecutions"), None, None),
     ("SnapStart", "yes", lambda made: made["Function"]["SnapStart"]["ApplyOn"], "PublishedVersions", "None"),
     ("ProvisionedConcurrency", 2, lambda made: made["Alias"].get("ProvisionedConcurrencyConfig"),
      {"ProvisionedConcurrentExecutions": 2}, None),
@@ -124,8 +125,23 @@ def test_the_budget_warns_by_mail_at_80_and_100_percent(made):
         [80, 100]
 
 
+def test_whole_buckets_are_labelled_by_a_function_of_their_own(made, template):
+    assert not [name for name in {**made(S3Buckets="a"), **made(Bulk="yes")} if name.startswith("Bulk")]
+    resources = made(Bulk="yes", S3Buckets="a,b", BulkConcurrency=7)
+    function, role = resources["BulkFunction"], resources["BulkRole"]
+    assert function["Code"] == resources["Function"]["Code"] and function["ReservedConcurrentExecutions"] == 7
+    assert function["Environment"] == {"Variables": {"S3_BUCKETS": "a,b"}}
+    assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {
+        "Service": "batchoperations.s3.amazonaws.com"}
+    rights = {right["Action"]: right["Resource"] for right in role["Policies"][0]["PolicyDocument"]["Statement"]}
+    assert rights == {"lambda:InvokeFunction": "BulkFunction.Arn", "s3:PutObject": "BulkReports.Arn/*",
+                      "s3:PutInventoryConfiguration": ["arn:*:s3:::a", "arn:*:s3:::b"]}
+    assert template.template["Resources"]["BulkReports"]["DeletionPolicy"] == "Retain"
+    assert {"BulkFunction", "BulkRole", "BulkReports"} <= set(template.template["Outputs"])
+
+
 def test_every_parameter_is_tested(template):
-    tested = {effect[0] for effect in EFFECTS} | {"ImageUri", "Live", "MonthlyBudget"}
+    tested = {effect[0] for effect in EFFECTS} | {"ImageUri", "Live", "MonthlyBudget", "Bulk"}
     assert tested == set(template.template["Parameters"])
 
 
@@ -233,9 +249,10 @@ def test_who_deploys_cannot_leave_the_boundary(action, resource):
     assert not allows(POLICY, action, resource)
 
 
-def test_roles_are_passed_to_lambda_only():
+def test_roles_are_passed_to_lambda_and_s3_batch_operations_only():
     statement, = allows(POLICY, "iam:PassRole", ROLE)
-    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": [
+        "lambda.amazonaws.com", "batchoperations.s3.amazonaws.com"]}}
 
 
 def test_no_statement_allows_all_actions():
@@ -249,6 +266,10 @@ def test_no_statement_allows_all_actions():
     ("s3:GetObject", "arn:aws:s3:::payroll/a.csv", False), ("s3:PutObject", "arn:aws:s3:::clothes-photos/a", False),
     ("logs:PutLogEvents", "arn:aws:logs:eu-central-1:123456789012:log-group:other", False),
     ("iam:CreateRole", ROLE, False), ("sts:AssumeRole", "arn:aws:iam::123456789012:role/admin", False),
+    ("s3:PutObject", "arn:aws:s3:::clothes-bulkreports-1/labels/a", True),
+    ("s3:PutInventoryConfiguration", "arn:aws:s3:::clothes-photos", True),
+    ("s3:PutInventoryConfiguration", "arn:aws:s3:::payroll", False),
+    ("lambda:InvokeFunction", "arn:aws:lambda:eu-central-1:123456789012:function:clothes-BulkFunction-1", True),
     ("lambda:InvokeFunction", "arn:aws:lambda:eu-central-1:123456789012:function:other", False)])
 def test_the_boundary_holds_what_the_function_needs_and_no_more(action, resource, allowed):
     assert bool(allows(BOUNDARY, action, resource)) == allowed
@@ -256,7 +277,7 @@ def test_the_boundary_holds_what_the_function_needs_and_no_more(action, resource
 
 # What CloudFormation's resource types may call, but not for what this template has.
 UNUSED = re.compile(
-    r"kms:|s3:|s3files:|ec2:|firehose:|elasticfilesystem:|billing:|codedeploy:|iam:.*(User|Group)Policy|"
+    r"kms:|s3[a-z-]*:|s3files:|ec2:|firehose:|elasticfilesystem:|billing:|codedeploy:|iam:.*(User|Group)Policy|"
     r"iam:(DeleteRolePermissionsBoundary|(Attach|Detach)RolePolicy)|lambda:PublishVersion|"
     r"lambda:(Put|Delete).*(CodeSigning|Scaling|Recursion|RuntimeManagement)|lambda:Get(CodeSigning|LayerVersion)|"
     r"lambda:(Pass|Associate)|logs:(Put|Delete).*(DataProtection|ResourcePolicy|IndexPolicy)|ecr:PutLifecyclePolicy|"
@@ -278,6 +299,10 @@ CALLED = {
     *(f"logs:{name}" for name in (
         "CreateLogDelivery", "DeleteLogDelivery", "DescribeResourcePolicies", "GetLogDelivery", "ListLogDeliveries",
         "PutResourcePolicy", "UpdateLogDelivery")), "iam:CreateServiceLinkedRole",
+    # make label-bucket, and the bucket for its reports.
+    *(f"s3:{name}" for name in (
+        "CreateBucket", "CreateJob", "DescribeJob", "GetBucketLocation", "GetLifecycleConfiguration", "GetObject",
+        "ListBucket", "ListJobs", "PutBucketTagging", "PutLifecycleConfiguration")),
     "iam:ListPolicies", "sts:GetCallerIdentity", "logs:FilterLogEvents"}
 
 

@@ -81,8 +81,3 @@ def _read_file(path: str) -> bytes | OSError:
         return error
     except ValueError as error:  # a name with a zero byte, which a list may hold
         return OSError(0, str(error))
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which must not reach the terminal: names come from outside."""
-    return "".join(character if character.isprintable() else "?" for character in text)

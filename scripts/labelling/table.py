@@ -9,9 +9,8 @@ from pathlib import Path
 
 from common import atomic, fail
 from labelling.run import Result
+from labelling.summary import FIXED
 from serving import Model
-
-FIXED = ["image", "label", "probability", "confident", "error", "model"]
 
 
 def to_row(result: Result, model: Model) -> list:

@@ -1,0 +1,57 @@
+"""The events of S3 Batch Operations: objects of a bucket in, their labels out as result strings.
+
+The event and its answer: https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html, of which
+version 2.0 names the bucket and version 1.0 its ARN. A result string is JSON, {"model", "confident", "scores"} or
+{"error"}; scripts/aws/label_bucket.sh makes a table of them.
+"""
+import json
+import traceback
+from urllib.parse import unquote_plus
+
+import s3
+from classifier import MODEL, classify
+from request import RequestError, Source
+
+# By the status of the error. S3 repeats a task that failed for now, and ends a job in which over half of at least 1,000
+# tasks failed for good. An image that can't be read must not end the job, and S3 reports the result strings of tasks
+# that succeeded only, so the error of an image is a result like its labels.
+RESULT_CODES = {403: "PermanentFailure", 500: "TemporaryFailure", 504: "TemporaryFailure"}
+MAX_RESULT = 1000  # characters of a result string; less likely labels beyond are left out
+
+
+def is_batch(event: object) -> bool:
+    return isinstance(event, dict) and "invocationSchemaVersion" in event and isinstance(event.get("tasks"), list)
+
+
+def answer(event: dict, record: dict) -> dict:
+    """The answer to an event. What goes wrong with an object is told in its result; nothing is raised."""
+    record["job"] = event.get("job", {}).get("id")
+    return {
+        "invocationSchemaVersion": event["invocationSchemaVersion"],
+        "treatMissingKeysAs": "PermanentFailure",
+        "invocationId": event.get("invocationId"),
+        "results": [_result(task, record) for task in event["tasks"]],
+    }
+
+
+def _result(task: dict, record: dict) -> dict:
+    try:
+        bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
+        content = s3.read_object(bucket, unquote_plus(task["s3Key"]), task.get("s3VersionId"))
+        [found] = classify([Source("raw", content)], record)
+    except RequestError as error:
+        found = error
+    except Exception:
+        record["exception"] = traceback.format_exc()
+        found = RequestError(500, "the function failed; its log says why")
+    if isinstance(found, RequestError):
+        record.setdefault("errors", []).append(str(found))
+        return _task_result(task, RESULT_CODES.get(found.status, "Succeeded"), {"error": str(found)})
+    result = {"model": MODEL.digest, "confident": found.confident, "scores": dict(found.scores)}
+    while len(json.dumps(result)) > MAX_RESULT:
+        result["scores"].popitem()
+    return _task_result(task, "Succeeded", result)
+
+
+def _task_result(task: dict, code: str, result: dict) -> dict:
+    return {"taskId": task.get("taskId"), "resultCode": code, "resultString": json.dumps(result)}

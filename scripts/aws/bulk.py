@@ -1,0 +1,86 @@
+"""What scripts/aws/label_bucket.sh leaves to Python; it needs the standard library only.
+
+    bulk.py plan PHOTOS MEMORY ARCHITECTURE CONCURRENCY       how long the job takes, and what it costs
+    bulk.py job ACCOUNT DESCRIPTION BUCKET PREFIX FUNCTION ROLE REPORTS    the input of `aws s3control create-job`
+    bulk.py merge FOLDER OUTPUT                               a job's report to the table that `make label` writes
+"""
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote_plus
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from common import atomic  # noqa: E402
+from costs import BILLED_MS, GB_SECOND, REQUEST  # noqa: E402
+from labelling.summary import FIXED, count, summary  # noqa: E402
+
+# List prices in us-east-1 as of November 2026, in dollars, beside those in costs.py.
+JOB = 0.25
+PER_MILLION = {"S3 Batch Operations": 1.015, "S3's requests": 0.40, "Lambda's requests": REQUEST, "logs": 0.75}
+S3_MS = 100  # until S3 answers, by Amazon S3's performance guide
+
+
+def plan(photos: str, memory: str, architecture: str, concurrency: str) -> None:
+    millions = int(photos) / 1e6
+    seconds = (BILLED_MS + S3_MS) / 1000
+    processor = seconds * int(memory) / 1024 * GB_SECOND[architecture]
+    dollars = JOB + millions * (sum(PER_MILLION.values()) + processor)
+    minutes = int(photos) * seconds / int(concurrency) / 60
+    print(f"about {max(1, minutes):,.0f} min with {concurrency} photos at a time, and ${dollars:,.2f}")
+
+
+def job(account: str, description: str, bucket: str, prefix: str, function: str, role: str, reports: str) -> None:
+    generator = {"SourceBucket": f"arn:aws:s3:::{bucket}", "ExpectedBucketOwner": account,
+                 "EnableManifestOutput": False}
+    if prefix:
+        generator["Filter"] = {"KeyNameConstraint": {"MatchAnyPrefix": [prefix]}}
+    print(json.dumps({
+        "AccountId": account,
+        "Description": description,
+        "Priority": 10,
+        "RoleArn": role,
+        "ConfirmationRequired": False,
+        "Operation": {"LambdaInvoke": {"FunctionArn": function, "InvocationSchemaVersion": "2.0"}},
+        "ManifestGenerator": {"S3JobManifestGenerator": generator},
+        "Report": {"Enabled": True, "Bucket": f"arn:aws:s3:::{reports}", "Prefix": "labels", "ReportScope": "AllTasks",
+                   "Format": "Report_CSV_20180820", "ExpectedBucketOwner": account},
+    }))
+
+
+def results(folder: Path) -> Iterator[tuple[str, dict]]:
+    """(s3://bucket/key, result) for each row of a report; its columns are in its manifest.json."""
+    for path in sorted(folder.rglob("*.csv")):
+        with open(path, newline="", encoding="utf-8") as file:
+            for bucket, key, _, status, code, _, message in csv.reader(file):
+                try:
+                    result = json.loads(message)
+                except ValueError:
+                    result = {"error": message or f"S3 Batch Operations: {status}, {code}"}
+                yield f"s3://{bucket}/{unquote_plus(key)}", result
+
+
+def merge(folder: str, output: str) -> None:
+    """Write the table, and print its summary. The exit status is 1 if there is no label or not every photo has one."""
+    labels = sorted({name for _, result in results(Path(folder)) for name in result.get("scores", ())})
+    counts = Counter()
+    with atomic(Path(output)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, FIXED + labels, lineterminator="\n")
+        table.writeheader()
+        for image, result in results(Path(folder)):
+            row = {"image": image, "error": result.get("error", ""), "model": result.get("model")}
+            if "scores" in result:
+                label, probability = max(result["scores"].items(), key=lambda score: score[1])
+                row |= {"label": label, "probability": probability, "confident": str(result["confident"]).lower()}
+                row |= result["scores"]
+            table.writerow(row)
+            count(row, counts)
+    print(summary(counts, output))
+    sys.exit(1 if counts["failed"] or not counts["photos"] else 0)
+
+
+if __name__ == "__main__":
+    {"plan": plan, "job": job, "merge": merge}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,205 @@
+"""The stand-in for S3 Batch Operations, which moto lacks: S3 Control's jobs, run against a function.
+
+    service = BatchOperations(s3, invoke)    s3: a boto3 client; invoke(event) -> answer, or Throttled
+    service.environment                      leads the `aws` client to it
+
+Each call is validated against botocore's model of the service. A job lists the objects itself (manifest generator),
+gives each to the function in an event of its own, repeats tasks that failed for now, ends when over half of at least
+1,000 tasks failed, and writes its report as S3 does: result files without a header, keys URL-encoded, no result strings
+of failed tasks. `service.before` is called with the key ahead of each task, so that a test can interfere.
+"""
+import csv
+import http.server
+import io
+import json
+import re
+import threading
+import uuid
+from collections import Counter
+from datetime import datetime, timezone
+from urllib.parse import parse_qs, quote_plus, urlsplit
+from xml.etree import ElementTree
+
+import botocore.session
+from botocore import parsers, serialize, validate
+
+MODEL = botocore.session.get_session().get_service_model("s3control")
+ACCOUNT = "123456789012"
+ATTEMPTS = 5  # of a task that fails for now
+PATHS = {"CreateJob": ("POST", "/jobs"), "ListJobs": ("GET", "/jobs"), "DescribeJob": ("GET", "/jobs/([^/]+)"),
+         "UpdateJobStatus": ("POST", "/jobs/([^/]+)/status")}
+
+
+class Throttled(Exception):
+    """Lambda turned the invocation away."""
+
+
+class Refused(Exception):
+    """The service's error answer."""
+
+
+def check(shape, value, name="") -> None:
+    """Also what botocore's own validation leaves to the service: patterns, enumerations and lengths."""
+    report = validate.ParamValidator().validate(value, shape) if not name else None
+    if report and report.has_errors():
+        raise Refused(report.generate_report())
+    if shape.type_name == "structure":
+        for key, member in value.items():
+            check(shape.members[key], member, f"{name}.{key}")
+    elif shape.type_name == "list":
+        for member in value:
+            check(shape.member, member, f"{name}[]")
+    elif shape.type_name == "string":
+        facts = shape.metadata
+        if facts.get("enum") and value not in facts["enum"] or len(value) > facts.get("max", len(value)) \
+                or "pattern" in facts and not re.fullmatch(facts["pattern"].replace(r"\p", "."), value):
+            raise Refused(f"{name} is wrong: {value}")
+
+
+class Job:
+    def __init__(self, request: dict):
+        self.request, self.id, self.status = request, str(uuid.uuid4()), "New"
+        self.created, self.tasks, self.done, self.reasons = datetime.now(timezone.utc), [], Counter(), []
+
+    def describe(self) -> dict:
+        return {"JobId": self.id, "Status": self.status, "CreationTime": self.created, "FailureReasons": self.reasons,
+                "Description": self.request.get("Description", ""), "Report": self.request["Report"],
+                "Operation": self.request["Operation"], "ProgressSummary": {
+                    "TotalNumberOfTasks": len(self.tasks), "NumberOfTasksSucceeded": self.done["succeeded"],
+                    "NumberOfTasksFailed": self.done["failed"]}}
+
+
+class BatchOperations:
+    def __init__(self, s3, invoke):
+        self.s3, self.invoke, self.before, self.jobs, self.calls = s3, invoke, lambda key: None, {}, Counter()
+        self.hold = threading.Event()  # jobs run while it is set
+        self.hold.set()
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, text = service.answer(self.command, self.path, body, self.headers)
+                self.send_response(status)
+                self.send_header("Content-Type", "application/xml")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = answer
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        # The client puts the account's number before the host's name, which no name server knows: so as a proxy.
+        self.environment = {"AWS_ENDPOINT_URL_S3_CONTROL": "http://s3-control.example", "NO_PROXY": "127.0.0.1",
+                            "HTTP_PROXY": f"http://127.0.0.1:{self.server.server_port}"}
+
+    def answer(self, method: str, url: str, body: bytes, headers) -> tuple[int, bytes]:
+        """The status and the XML of the answer to an HTTP request."""
+        address = urlsplit(url)
+        try:
+            if address.hostname != f"{ACCOUNT}.s3-control.example" or headers["x-amz-account-id"] != ACCOUNT:
+                raise Refused(f"the account is missing in {url} or in the headers")
+            for name, (wanted, pattern) in PATHS.items():
+                found = re.fullmatch("/v20180820" + pattern, address.path)
+                if found and method == wanted:
+                    self.calls[name] += 1
+                    operation = MODEL.operation_model(name)
+                    result = getattr(self, name)(self.parse(operation, body, parse_qs(address.query)), *found.groups())
+                    return 200, self.to_xml(operation.output_shape, result)
+            raise Refused(f"unknown call {method} {url}")
+        except Refused as error:
+            return 400, f"<Error><Code>InvalidRequest</Code><Message>{error}</Message></Error>".encode()
+
+    def parse(self, operation, body: bytes, query: dict) -> dict:
+        if not body:
+            return {name: values for name, values in query.items()}
+        shape, parser = operation.input_shape, parsers.RestXMLParser()
+        found = {"AccountId": ACCOUNT, **parser._parse_shape(shape, ElementTree.fromstring(body))}
+        check(shape, found)
+        return found
+
+    def to_xml(self, shape, value: dict) -> bytes:
+        root = ElementTree.Element("Result")
+        serialize.RestXMLSerializer()._serialize(shape, value, root, shape.name)
+        return ElementTree.tostring(root[0])
+
+    def CreateJob(self, request: dict) -> dict:
+        job = Job(request)
+        self.jobs[job.id] = job
+        threading.Thread(target=self.run, args=(job,), daemon=True).start()
+        return {"JobId": job.id}
+
+    def ListJobs(self, query: dict) -> dict:
+        names = MODEL.shape_for("JobListDescriptor").members.keys() - {"Operation"}
+        return {"Jobs": [{name: value for name, value in job.describe().items() if name in names}
+                         for job in self.jobs.values() if job.status in query.get("jobStatuses", [job.status])]}
+
+    def DescribeJob(self, query: dict, job: str) -> dict:
+        if job not in self.jobs:
+            raise Refused("no such job")
+        return {"Job": self.jobs[job].describe()}
+
+    def UpdateJobStatus(self, query: dict, job: str) -> dict:
+        self.jobs[job].status = query["requestedJobStatus"][0]
+        return {"JobId": job, "Status": self.jobs[job].status}
+
+    def run(self, job: Job) -> None:
+        generator = job.request["ManifestGenerator"]["S3JobManifestGenerator"]
+        bucket = generator["SourceBucket"].rpartition(":")[2]
+        prefixes = tuple(generator.get("Filter", {}).get("KeyNameConstraint", {}).get("MatchAnyPrefix", [""]))
+        job.status = "Preparing"
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            job.tasks += [found["Key"] for found in page.get("Contents", []) if found["Key"].startswith(prefixes)]
+        job.status = "Active"
+        rows = {"succeeded": [], "failed": []}
+        for key in job.tasks:
+            self.hold.wait()
+            if job.status == "Cancelled":
+                break
+            self.before(key)
+            state, error, message = self.run_task(job, bucket, key)
+            rows[state].append([bucket, quote_plus(key), "", state, error, "200" if state == "failed" else "", message])
+            job.done[state] += 1
+            if sum(job.done.values()) >= 1000 and job.done["failed"] > sum(job.done.values()) / 2:
+                job.reasons = [{"FailureCode": "JobFailed", "FailureReason": "too many tasks failed"}]
+                break
+        self.report(job, rows)
+        job.status = "Failed" if job.reasons else "Complete" if job.status == "Active" else job.status
+
+    def run_task(self, job: Job, bucket: str, key: str) -> tuple[str, str, str]:
+        """The state of a task in the end, its error code and its message."""
+        task = {"taskId": uuid.uuid4().hex, "s3Key": quote_plus(key), "s3VersionId": None, "s3Bucket": bucket}
+        event = {"invocationSchemaVersion": job.request["Operation"]["LambdaInvoke"]["InvocationSchemaVersion"],
+                 "invocationId": uuid.uuid4().hex, "job": {"id": job.id}, "tasks": [task]}
+        for _ in range(ATTEMPTS):
+            try:
+                answer = self.invoke(event)
+            except Throttled:
+                continue
+            assert answer["invocationId"] == event["invocationId"] and answer["invocationSchemaVersion"] == "2.0"
+            [result] = answer["results"]
+            assert result["taskId"] == task["taskId"]
+            if result["resultCode"] == "Succeeded":
+                return "succeeded", "200", result["resultString"]
+            if result["resultCode"] == "PermanentFailure":
+                return "failed", "PermanentFailure", ""
+        return "failed", "TemporaryFailure", ""
+
+    def report(self, job: Job, rows: dict) -> None:
+        target = job.request["Report"]
+        bucket, folder = target["Bucket"].rpartition(":")[2], f"{target['Prefix']}/job-{job.id}"
+        results = []
+        for state, found in rows.items():
+            if found:
+                text = io.StringIO()
+                csv.writer(text, lineterminator="\n").writerows(found)
+                key = f"{folder}/results/{uuid.uuid4().hex}.csv"
+                self.s3.put_object(Bucket=bucket, Key=key, Body=text.getvalue().encode())
+                results.append({"TaskExecutionStatus": state, "Bucket": bucket, "Key": key, "MD5Checksum": ""})
+        manifest = {"Format": "Report_CSV_20180820", "ReportCreationDate": job.created.isoformat(), "Results": results,
+                    "ReportSchema": "Bucket, Key, VersionId, TaskStatus, ErrorCode, HTTPStatusCode, ResultMessage"}
+        self.s3.put_object(Bucket=bucket, Key=f"{folder}/manifest.json", Body=json.dumps(manifest).encode())

@@ -1,0 +1,343 @@
+"""make label-bucket: the real `aws` client, moto's S3, and a stand-in for S3 Batch Operations (tests/aws/s3_batch.py)."""
+import base64
+import contextlib
+import csv
+import http.client
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+
+import api
+import colour_model
+import test_docker
+from api import picture
+from conftest import ROOT, clean_environment
+
+boto3 = pytest.importorskip("boto3")
+sys.path.insert(0, str(ROOT / "tests" / "aws"))
+from s3_batch import BatchOperations, Throttled  # noqa: E402
+
+REGION = "eu-central-1"
+SCRIPT = ROOT / "scripts" / "aws" / "label_bucket.sh"
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+# What the script reads of the stack; tests/test_template.py checks that lambda/template.yaml has it.
+STACK = """
+Parameters:
+  S3Buckets: {Type: String}
+  Architecture: {Type: String, Default: arm64}
+  Memory: {Type: Number, Default: 1769}
+  BulkConcurrency: {Type: Number, Default: 100}
+Resources:
+  Reports: {Type: "AWS::S3::Bucket", Properties: {BucketName: reports}}
+Outputs:
+  BulkFunction: {Value: "arn:aws:lambda:eu-central-1:123456789012:function:clothes-BulkFunction-1"}
+  BulkRole: {Value: "arn:aws:iam::123456789012:role/clothes-BulkRole-1"}
+  BulkReports: {Value: !Ref Reports}
+"""
+
+
+class FaultyS3:
+    """A proxy before moto's S3: keys of forbidden/ are denied, and those of busy/ at first."""
+
+    def __init__(self, target: str, address: str = "127.0.0.1"):
+        self.asked = Counter()
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                key = unquote(self.path)
+                proxy.asked[key] += 1
+                if "/forbidden/" in key:
+                    return self.reply(403, b"<Error><Code>AccessDenied</Code></Error>")
+                if "/busy/" in key and proxy.asked[key] <= 3:  # the function's client asks twice
+                    return self.reply(503, b"<Error><Code>SlowDown</Code></Error>")
+                moto = http.client.HTTPConnection(urlsplit(target).netloc)
+                moto.request("GET", self.path, headers=dict(self.headers.items()))
+                answer = moto.getresponse()
+                self.reply(answer.status, answer.read())
+
+            def reply(self, status: int, body: bytes):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://{address}:{self.server.server_port}"
+
+
+@pytest.fixture(scope="module")
+def moto():
+    from moto.server import ThreadedMotoServer
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(moto, monkeypatch):
+    """A client of an S3 with the empty bucket `photos`, beside the stack `clothes`."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    urllib.request.urlopen(urllib.request.Request(f"{moto}/moto-api/reset", method="POST")).close()
+    client = boto3.client("s3", endpoint_url=moto)
+    for name in ("photos", "others"):
+        client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    boto3.client("cloudformation", endpoint_url=moto).create_stack(
+        StackName="clothes", TemplateBody=STACK, Tags=[{"Key": "application", "Value": "image-classifier"}],
+        Parameters=[{"ParameterKey": "S3Buckets", "ParameterValue": "photos,elsewhere"}])
+    return client
+
+
+@pytest.fixture
+def handler(tmp_path, moto, s3, monkeypatch):
+    """The function in this process, and the S3 that it reads."""
+    faulty = FaultyS3(moto)
+    function = api.load(tmp_path, confidence_threshold=0.6)
+    function.batch.s3._client.cache_clear()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.url)
+    monkeypatch.setenv("S3_BUCKETS", "photos")
+    return function.lambda_handler
+
+
+@pytest.fixture
+def service(s3, handler):
+    return BatchOperations(s3, handler)
+
+
+def put(s3, **objects: bytes) -> None:
+    for key, content in objects.items():
+        s3.put_object(Bucket="photos", Key=key, Body=content)
+
+
+def run(folder, moto, service, answer="y\n", **variables) -> subprocess.CompletedProcess:
+    environment = clean_environment(AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos",
+                                    AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
+    return subprocess.run([SCRIPT], cwd=folder, env={**environment, **variables}, input=answer, text=True, timeout=300,
+                          capture_output=True)
+
+
+def table(folder) -> dict[str, dict]:
+    with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({row["image"] for row in rows}), "a photo is there twice"
+    return {row["image"].removeprefix("s3://photos/"): row for row in rows}
+
+
+# The function's answers to the events of S3 Batch Operations.
+
+def batch_event(*keys: str, version="2.0", **task) -> dict:
+    bucket = {"s3Bucket": "photos"} if version == "2.0" else {"s3BucketArn": "arn:aws:s3:::photos"}
+    tasks = [{"taskId": f"task{number}", "s3Key": key, "s3VersionId": None, **bucket, **task}
+             for number, key in enumerate(keys)]
+    return {"invocationSchemaVersion": version, "invocationId": "abc", "job": {"id": "f3cc4f60"}, "tasks": tasks}
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_each_task_is_answered_with_the_labels_of_its_object(handler, s3, version, capsys):
+    put(s3, **{"a b/ü+1.jpg": picture("red"), "b.png": picture("blue", "PNG")})
+    answer = handler(batch_event("a+b/%C3%BC%2B1.jpg", "b.png", version=version), None)
+    results = answer.pop("results")
+    assert answer == {
+        "invocationSchemaVersion": version, "invocationId": "abc", "treatMissingKeysAs": "PermanentFailure"}
+    assert [(result["taskId"], result["resultCode"]) for result in results] == [
+        ("task0", "Succeeded"), ("task1", "Succeeded")]
+    red, blue = (json.loads(result["resultString"]) for result in results)
+    assert next(iter(red["scores"])) == "red" and next(iter(blue["scores"])) == "blue"
+    assert red["confident"] is True and re.fullmatch("[0-9a-f]{12}", red["model"])
+    log = json.loads(capsys.readouterr().out)
+    assert log["job"] == "f3cc4f60" and log["status"] == 200 and log["model"] == red["model"]
+
+
+@pytest.mark.parametrize("key, code, words", [
+    ("cut.jpg", "Succeeded", "is the file complete?"), ("photo.heic", "Succeeded", "not an image"),
+    ("large.jpg", "Succeeded", "too large"), ("gone.jpg", "Succeeded", "NoSuchKey"),
+    ("forbidden/a.jpg", "PermanentFailure", "AccessDenied"), ("busy/a.jpg", "TemporaryFailure", "SlowDown"),
+])
+def test_what_goes_wrong_with_an_object_is_told_in_its_result(handler, s3, key, code, words):
+    put(s3, **{"cut.jpg": picture("red")[:400], "photo.heic": b"\0\0\0\x18ftypheic", "large.jpg": bytes(10_000_001)})
+    [result] = handler(batch_event(key), None)["results"]
+    assert result["resultCode"] == code and words in json.loads(result["resultString"])["error"]
+
+
+def test_the_version_of_the_manifest_is_read(handler, s3):
+    s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": "Enabled"})
+    first = s3.put_object(Bucket="photos", Key="a.jpg", Body=picture("red"))["VersionId"]
+    put(s3, **{"a.jpg": picture("blue")})
+    [result] = handler(batch_event("a.jpg", s3VersionId=first), None)["results"]
+    assert next(iter(json.loads(result["resultString"])["scores"])) == "red"
+
+
+def test_a_bucket_that_is_not_enabled_fails_for_good(handler):
+    [result] = handler(batch_event("a.jpg", s3Bucket="others"), None)["results"]
+    assert result["resultCode"] == "PermanentFailure" and "not enabled" in result["resultString"]
+
+
+def test_a_result_of_many_labels_keeps_the_most_likely(tmp_path, handler, s3):
+    labels = ["blue", "green", "r" * 980]
+    function = api.load(tmp_path, labels=labels)
+    put(s3, **{"a.jpg": picture("green")})
+    [result] = function.lambda_handler(batch_event("a.jpg"), None)["results"]
+    assert len(result["resultString"]) <= 1000 and next(iter(json.loads(result["resultString"])["scores"])) == "green"
+
+
+# The command.
+
+def test_500_objects_are_labelled_once_each_whatever_is_wrong_with_them(
+        tmp_path, moto, s3, service, container_or_handler):
+    service.invoke = container_or_handler
+    colours = ("red", "green", "blue")
+    objects = {f"shop/{number:03} {colours[number % 3]}+ü.jpg": picture(colours[number % 3]) for number in range(480)}
+    bad = {"shop/cut.jpg": picture("red")[:400], "shop/movie.mp4": b"\0\0\0\x18ftypmp42", "shop/photo.heic": b"heic",
+           "shop/large.jpg": bytes(10_000_001), "shop/empty.jpg": b"", "shop/folder/": b""}
+    forbidden = {f"shop/forbidden/{number}.jpg": picture("red") for number in range(8)}
+    later = {f"shop/busy/{number}.jpg": picture("blue") for number in range(3)}
+    later |= {f"shop/{name}.jpg": picture("blue") for name in ("turned away", "changed", "deleted")}
+    assert len(objects | bad | forbidden | later) == 500
+    put(s3, **objects, **bad, **forbidden, **later, **{"elsewhere.jpg": picture("red")})
+    invoke, turned_away = service.invoke, []
+
+    def invoke_with_limits(event):
+        if "turned" in event["tasks"][0]["s3Key"] and len(turned_away) < 2:
+            turned_away.append(event)
+            raise Throttled
+        return invoke(event)
+
+    def interfere(key):
+        if key == "shop/changed.jpg":
+            put(s3, **{key: picture("red")})
+        elif key == "shop/deleted.jpg":
+            s3.delete_object(Bucket="photos", Key=key)
+    service.invoke, service.before = invoke_with_limits, interfere
+    result = run(tmp_path, moto, service, PREFIX="shop/")
+    assert result.returncode == 1, result.stdout + result.stderr
+    rows = table(tmp_path)
+    assert rows.keys() == (objects | bad | forbidden | later).keys()
+    assert all(rows[key]["label"] == colours[number % 3] for number, key in enumerate(objects))
+    assert {key for key, row in rows.items() if row["error"]} == {*bad, *forbidden, "shop/deleted.jpg"}
+    assert {rows[key]["error"] for key in forbidden} == {"S3 Batch Operations: failed, PermanentFailure"}
+    assert "NoSuchKey" in rows["shop/deleted.jpg"]["error"] and "too large" in rows["shop/large.jpg"]["error"]
+    assert rows["shop/changed.jpg"]["label"] == "red" and rows["shop/busy/0.jpg"]["label"] == "blue"
+    assert "500 in s3://photos/shop/" in result.stdout and "min with 100 photos at a time" in result.stdout
+    assert "labels.csv: 500 photos" in result.stdout and "15 failed" in result.stdout
+    red = rows["shop/000 red+ü.jpg"]
+    assert list(red)[:6] == ["image", "label", "probability", "confident", "error", "model"]
+    assert list(red)[6:] == ["blue", "green", "red"] and red["probability"] == red["red"] and red["confident"] == "true"
+
+
+@pytest.fixture(params=["handler", "container"])
+def container_or_handler(request, moto, handler, tmp_path_factory):
+    """invoke(event) of the function in this process, or in a container of the image."""
+    if request.param == "handler":
+        yield handler
+        return
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.skip("no Docker engine answers")
+    folder = tmp_path_factory.mktemp("image")
+    model = colour_model.write(folder / "model.tflite", confidence_threshold=0.6)
+    project = test_docker.Project(folder / "project", model, f"test-batch-{os.getpid()}")
+    layer = folder / "layer"  # AWS's base image has boto3, the stand-in has not
+    for name in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
+        shutil.copytree(os.path.dirname(__import__(name).__file__), layer / name)
+    shutil.copy(__import__("six").__file__, layer)
+    try:
+        status, output = project.make("artifacts/image.iid")
+        assert status == 0, output
+        gateway = test_docker.docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+        faulty = FaultyS3(moto, gateway.strip())
+        variables = {**KEYS, "AWS_ENDPOINT_URL": faulty.url, "S3_BUCKETS": "photos"}
+        flags = [flag for name, value in variables.items() for flag in ("--env", f"{name}={value}")]
+        with test_docker.running(project.image, *flags, "--volume", f"{layer}:/opt/python:ro") as (_, port):
+            yield lambda event: test_docker.invoke(port, event)
+    finally:
+        test_docker.docker("rmi", "--force", project.container, check=False)
+
+
+def test_nothing_is_started_without_a_yes(tmp_path, moto, s3, service):
+    put(s3, **{"a.jpg": picture()})
+    result = run(tmp_path, moto, service, answer="\n")
+    assert result.returncode == 1 and "no job was started" in result.stderr and not service.jobs
+
+
+@pytest.mark.parametrize("variables, message, hint", [
+    ({"BUCKET": ""}, "BUCKET is empty", "make label-bucket BUCKET="),
+    ({"BUCKET": "others"}, "may not read the bucket others", "S3Buckets=photos,elsewhere,others"),
+    ({"BUCKET": "elsewhere"}, "NoSuchBucket", "repeat the command"),
+    ({"PREFIX": "none/"}, "nothing in s3://photos/none/", "Check BUCKET and PREFIX"),
+    ({"STACK": "other"}, "there is no stack other", "make deploy"),
+    ({"OUT": "labels.parquet"}, "is a .csv file", ""),
+])
+def test_what_stands_in_the_way_is_told_before_a_job_is_started(tmp_path, moto, s3, service, variables, message, hint):
+    result = run(tmp_path, moto, service, **variables)
+    assert result.returncode == 1 and message in result.stderr and hint in result.stderr
+    assert not service.jobs
+
+
+def test_a_job_goes_on_without_the_command_and_is_found_again(tmp_path, moto, s3, service):
+    put(s3, **{"it's \"a\" `b`/1.jpg": picture("red"), "c/2.jpg": picture("red")})
+    service.hold.clear()
+    environment = clean_environment(
+        AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos", PREFIX="it's \"a\" `b`/",
+        AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
+    process = subprocess.Popen([SCRIPT], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True, start_new_session=True)
+    process.stdin.write("y\n")
+    process.stdin.flush()
+    while "Active" not in process.stdout.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    assert "goes on" in process.communicate(timeout=30)[0] and process.returncode == 130
+    service.hold.set()
+    result = run(tmp_path, moto, service, answer="", PREFIX="it's \"a\" `b`/")
+    assert result.returncode == 0, result.stderr
+    assert len(service.jobs) == service.calls["CreateJob"] == 1
+    assert [*table(tmp_path)] == ["it's \"a\" `b`/1.jpg"]
+
+
+def test_an_ended_job_gives_its_labels_again_or_a_new_one_is_started(tmp_path, moto, s3, service):
+    put(s3, **{"1.jpg": picture("red")})
+    assert run(tmp_path, moto, service).returncode == 0
+    (tmp_path / "labels.csv").unlink()
+    assert run(tmp_path, moto, service, answer="f\n").returncode == 0
+    assert len(table(tmp_path)) == len(service.jobs) == 1
+    put(s3, **{"2.jpg": picture("blue")})
+    assert run(tmp_path, moto, service, answer="n\ny\n").returncode == 0
+    assert len(table(tmp_path)) == len(service.jobs) == 2
+
+
+def test_a_cancelled_job_leaves_the_labels_that_it_has(tmp_path, moto, s3, service):
+    put(s3, **{f"{number}.jpg": picture("red") for number in range(5)})
+    service.before = lambda key: key == "3.jpg" and service.UpdateJobStatus(
+        {"requestedJobStatus": ["Cancelled"]}, next(iter(service.jobs)))
+    result = run(tmp_path, moto, service)
+    assert result.returncode == 1 and "ended before all photos were labelled: Cancelled" in result.stderr
+    assert 3 <= len(table(tmp_path)) < 5
+
+
+def test_a_job_of_which_most_tasks_fail_is_ended(tmp_path, moto, s3, service):
+    service.invoke = lambda event: {
+        "invocationSchemaVersion": "2.0", "invocationId": event["invocationId"], "results": [
+            {"taskId": event["tasks"][0]["taskId"], "resultCode": "PermanentFailure", "resultString": ""}]}
+    for number in range(1005):
+        put(s3, **{f"{number}.jpg": b""})
+    result = run(tmp_path, moto, service)
+    assert result.returncode == 1 and "Failed. too many tasks failed" in result.stderr
+    assert len(table(tmp_path)) == 1000
