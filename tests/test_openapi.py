@@ -129,7 +129,7 @@ assert labels(ask(Images([encoded(red), encoded(no_photo), encoded(green)]))) ==
 assert "is not known" in ask(Url("https://shop.example/a.jpg")).error
 assert labels(ask(Urls(["https://shop.example/a.jpg", "ftp://b"]))) == [502, 400]
 assert best(ask(file(red))) == "red"
-assert best(ask(PredictFilesBody([file(red, "red.jpg")]))) == "red"
+assert best(ask(PredictFilesBody([file(red)]))) == "red"
 assert labels(ask(PredictFilesBody([file(red, "red.jpg"), file(green, "green.jpg")]))) == ["red", "green"]
 assert ask(file(no_photo)).error.startswith("not an image")
 """
