@@ -59,8 +59,8 @@ EOF
   tar -C "$root" -cf "$temporary/layer.tar" .
   printf '%s' '{"architecture": "'"$debian"'", "os": "linux", "config": {"Entrypoint": ["/lambda-entrypoint.sh"],
     "WorkingDir": "/var/task", "Env": ["LAMBDA_TASK_ROOT=/var/task", "LAMBDA_RUNTIME_DIR=/var/runtime", "LANG=C.UTF-8",
-    "TZ=:/etc/localtime", "PATH=/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"]}, "rootfs": {"type": "layers",
-    "diff_ids": ["sha256:'"$(sha256sum "$temporary/layer.tar" | cut -d ' ' -f 1)"'"]}}' >"$temporary/config.json"
+    "TZ=:/etc/localtime", "PATH=/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"]}, "history": [{"created_by": "base.sh"}],
+    "rootfs": {"type": "layers", "diff_ids": ["sha256:'"$(sha256sum "$temporary/layer.tar" | cut -d ' ' -f 1)"'"]}}' >"$temporary/config.json"
   echo '[{"Config": "config.json", "RepoTags": ["'"$tag"'"], "Layers": ["layer.tar"]}]' >"$temporary/manifest.json"
   tar -C "$temporary" -c manifest.json config.json layer.tar | docker load
 }
