@@ -16,6 +16,8 @@ try:
 except ImportError:
     from tflite_runtime.interpreter import Interpreter
 
+THRESHOLDS = ("confidence_threshold", "familiarity_threshold")
+
 
 def read_record(path: str | os.PathLike) -> dict:
     """The labels and the record inside a model file; ValueError, which names the file, if they are missing or wrong."""
@@ -25,12 +27,13 @@ def read_record(path: str | os.PathLike) -> dict:
             record = json.loads(archive.read("metadata.json"))
         if not isinstance(record, dict):
             raise ValueError("metadata.json is not an object")
-        record = {"labels": labels, **record}
-        labels, threshold = record["labels"], record.get("confidence_threshold")
+        record = {"labels": labels, **dict.fromkeys(THRESHOLDS, 0.0), **record}
+        labels = record["labels"]
         if not (isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels)):
             raise ValueError("the labels are not a list of text")
-        if not (threshold is None or isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
-            raise ValueError("confidence_threshold is not a number from 0 to 1")
+        for name in THRESHOLDS:
+            if not (isinstance(record[name], (int, float)) and 0 <= record[name] <= 1):
+                raise ValueError(f"{name} is not a number from 0 to 1")
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(f"{path}: not a model made by scripts/convert.py ({error})") from None
     return record
@@ -44,14 +47,14 @@ class Network:
         self._interpreter = Interpreter(**given, num_threads=threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
         self.size = tuple(int(side) for side in self._interpreter.get_input_details()[0]["shape"][1:3])
 
-    def run(self, image: np.ndarray) -> np.ndarray:
-        """One image [height, width, 3] of the network's input type -> its output, without the batch dimension."""
+    def run(self, image: np.ndarray) -> list[np.ndarray]:
+        """One image [height, width, 3] of the network's input type -> its outputs, without the batch dimension."""
         self._interpreter.set_tensor(self._input, image[np.newaxis])
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)[0]
+        return [self._interpreter.get_tensor(output)[0] for output in self._outputs]
 
 
 class Model(Network):
@@ -59,21 +62,30 @@ class Model(Network):
 
     labels: the names of the classes, in the order of the probabilities.
     record: what convert.py wrote about the model: data, flags, metrics, confidence threshold.
-    threshold: the probability from which a label counts as confident.
     digest: the first 12 hex digits of the file's SHA-256, by which a result can be traced to its model.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int = 1):
         self.record = read_record(path)
         self.labels = self.record["labels"]
-        self.threshold = self.record.get("confidence_threshold") or 0
         self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
         super().__init__(path, threads)
-        outputs = self._interpreter.get_output_details()[0]["shape"][-1]
-        if outputs != len(self.labels):
-            raise ValueError(f"{path}: {len(self.labels)} labels for {outputs} outputs; convert the model again")
+        outputs = [output["shape"].tolist() for output in self._interpreter.get_output_details()]
+        if outputs != [[1, len(self.labels)], [1, 1]]:
+            raise ValueError(f"{path}: outputs {outputs} for {len(self.labels)} labels; convert the model again")
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [height, width, 3] from `preprocess` -> float32 [classes], probabilities that sum to 1."""
-        probabilities = self.run(image)
-        return probabilities / probabilities.sum()  # an int8 softmax counts in 1/256, which may not add up
+    def predict(self, image: np.ndarray) -> tuple[np.ndarray, float]:
+        """uint8 [height, width, 3] from `preprocess` -> probabilities, float32 [labels], and familiarity, 0 to 1.
+
+        Familiarity says how much a photo resembles the photos that the model was trained on: the largest cosine
+        similarity between its features and the labels' prototypes.
+        """
+        probabilities, familiarity = self.run(image)
+        return probabilities, min(1.0, float(familiarity[0]))  # rounding may exceed 1
+
+    def is_familiar(self, familiarity: float) -> bool:
+        return familiarity >= self.record["familiarity_threshold"]
+
+    def is_confident(self, probability: float, familiarity: float) -> bool:
+        """Whether the highest probability and the familiarity of a photo both reach their thresholds."""
+        return probability >= self.record["confidence_threshold"] and self.is_familiar(familiarity)

@@ -5,7 +5,8 @@
 
 prints the sizes, and how well the file agrees with the Keras model on the validation photos. If they give the same
 label for less than 97 % of these, or the file's accuracy is lower by more than a point, nothing is written and the exit
-status is 1. The file takes uint8 [1, H, W, 3] and returns probabilities, float32 [1, labels].
+status is 1. The file takes uint8 [1, H, W, 3] and returns probabilities, float32 [1, labels], and familiarity, float32
+[1, 1].
 """
 import argparse
 import json
@@ -15,10 +16,11 @@ from pathlib import Path
 
 from common import atomic, fail
 from training.index import read_index
-from training.record import read_training_record
+from training.record import load_model, read_training_record
 
 MIN_AGREEMENT, MAX_ACCURACY_LOSS = 0.97, 0.01
 CONFIDENT_SHARE = 0.95  # share of the correct answers on validation that reach the confidence threshold
+FAMILIAR_SHARE = 0.95  # share of the validation photos that reach the familiarity threshold
 FINER = {"int8": "try QUANTIZE=float16", "float16": "try QUANTIZE=float32",
          "float32": "the conversion itself must be wrong: try other versions of TensorFlow and Keras"}
 
@@ -42,13 +44,12 @@ def main() -> None:
         fail(f"{args.model} was trained on the labels {', '.join(labels)}, but {args.index} has others; run "
              "`make train`")
 
-    import keras
     import numpy as np
 
     from training.photos import load_split
     from training.tflite import to_tflite
 
-    model = keras.models.load_model(args.model, compile=False)
+    model = load_model(args.model)
     size = model.input_shape[1:3]
     train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
     chosen = np.random.default_rng(0).permutation(len(train))[:args.calibration]
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def check(path: Path, model, validation, quantize: str) -> dict:
-    """Compare the file with the Keras model on validation; returns its metrics and confidence threshold.
+    """Compare the file with the Keras model on validation; returns its metrics and thresholds.
 
     Ends the script if the file differs too much.
     """
@@ -76,9 +77,9 @@ def check(path: Path, model, validation, quantize: str) -> dict:
     from training import metrics
 
     images, targets = validation.images, validation.targets
-    before = model.predict(images.astype(np.float32), batch_size=32, verbose=0)
+    before, _ = model.predict(images.astype(np.float32), batch_size=32, verbose=0)
     converted = Model(path, threads=2)
-    after = np.stack([converted.predict(image) for image in images])
+    after, familiarity = map(np.array, zip(*(converted.predict(image) for image in images)))
 
     agreement = float((before.argmax(1) == after.argmax(1)).mean())
     keras_accuracy, accuracy = (metrics.accuracy(probabilities, targets) for probabilities in (before, after))
@@ -91,7 +92,8 @@ def check(path: Path, model, validation, quantize: str) -> dict:
     figures = {"accuracy": accuracy, "accuracy_keras": keras_accuracy, "agreement": agreement, "photos": len(targets),
                "macro_f1": metrics.macro_f1(after, targets), "loss": metrics.log_loss(after, targets)}
     return {"metrics": {"validation": figures},
-            "confidence_threshold": float(np.quantile(correct, 1 - CONFIDENT_SHARE)) if len(correct) else 0.0}
+            "confidence_threshold": float(np.quantile(correct, 1 - CONFIDENT_SHARE)) if len(correct) else 0.0,
+            "familiarity_threshold": float(np.quantile(familiarity, 1 - FAMILIAR_SHARE))}
 
 
 def write_model(path: Path, network: bytes, labels: list[str], metadata: dict) -> None:

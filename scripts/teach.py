@@ -14,12 +14,13 @@ import os
 from pathlib import Path
 
 from common import atomic, fail
-from training.index import data_digest, read_index
+from training.index import data_digest, read_training_photos
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
+    parser.add_argument("--extra", type=Path, help="index.csv of further training photos")
     parser.add_argument("--teachers", type=Path, nargs="+", required=True, help="models by scripts/convert.py")
     parser.add_argument("--output", type=Path, required=True, help="the file to write (.npz)")
     parser.add_argument("--epochs", type=int, default=10, help="number of epochs with different views; a student that "
@@ -31,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    photos = read_index(args.index)
+    photos, extra = read_training_photos(args.index, args.extra)
     labels = sorted({photo.label for photo in photos})
 
     import numpy as np
@@ -44,7 +45,8 @@ def main() -> None:
 
     teachers = load_teachers(args, labels, data_digest(photos))
     train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
-    about = describe(args, teachers, photos)
+    train += extra
+    about = describe(args, teachers, train)
     partial, done = args.output.with_suffix(".partial.npz"), 0
     soft_labels = np.zeros((args.epochs, len(train), len(labels)), np.float16)
     if partial.exists() and str((state := np.load(partial))["about"]) == about:
@@ -59,7 +61,7 @@ def main() -> None:
     for epoch in tqdm(range(done, args.epochs), "soft labels", args.epochs, initial=done, unit="epoch"):
         for teacher, own_size in zip(teachers, images):
             batches = training_data(own_size, no_targets, range(epoch, epoch + 1), args)
-            answers = [ask(teacher, views.numpy().astype(np.uint8)) for views, _ in batches]
+            answers = [ask(teacher, views.numpy().astype(np.uint8)) for views, *_ in batches]
             soft_labels[epoch] += np.concatenate(answers) / len(teachers)
         with atomic(partial) as temporary:
             np.savez(temporary, soft=soft_labels[:epoch + 1], about=about)
@@ -86,7 +88,7 @@ def describe(args: argparse.Namespace, teachers: list, photos: list) -> str:
     from training.record import sources_digest
 
     known = [{key: teacher.record[key] for key in ("fingerprint", "backbone", "size", "flags")} for teacher in teachers]
-    return json.dumps({"teachers": known, "data_digest": data_digest(photos), "epochs": args.epochs,
+    return json.dumps({"teachers": known, "photos": data_digest(photos), "epochs": args.epochs,
                        "batch": args.batch, "seed": args.seed, "sources": sources_digest()})
 
 
@@ -94,7 +96,7 @@ def ask(teacher, images):
     """Average the teacher's probabilities for images, uint8 [N, H, W, 3], and their mirror images: [N, labels]."""
     import numpy as np
 
-    return np.stack([teacher.predict(image) + teacher.predict(image[:, ::-1]) for image in images]) / 2
+    return np.stack([(teacher.predict(image)[0] + teacher.predict(image[:, ::-1])[0]) / 2 for image in images])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
         --output artifacts/model.keras
 
 prints a line per epoch and ends with the accuracy on validation. The test split is never read. The model takes pixels,
-float32 [N, H, W, 3] in 0..255 as lambda/preprocess.py gives them, and returns probabilities, float32 [N, labels]. The
-file also holds record.json: labels, flags, versions, history, doubtful labels. A killed run resumes after its last
+float32 [N, H, W, 3] in 0..255 as lambda/preprocess.py gives them, and returns probabilities, float32 [N, labels], and
+familiarity, float32 [N, 1]: how much a photo resembles the training photos. The file also holds record.json: labels, flags, versions, history, doubtful labels. A killed run resumes after its last
 finished epoch. To watch the curves: `.venv/train/bin/tensorboard --logdir artifacts/training`.
 """
 import argparse
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from common import fail
-from training.index import Photo, read_index
+from training.index import Photo, data_digest, read_training_photos
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -29,6 +29,7 @@ def image_size(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
+    parser.add_argument("--extra", type=Path, help="index.csv of further training photos")
     parser.add_argument("--backbone", type=Path, required=True,
                         help="pre-trained network by scripts/fetch_backbone.py, or a model by this script")
     parser.add_argument("--output", type=Path, required=True, help="the model to write (.keras)")
@@ -52,21 +53,22 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     started = time.monotonic()
-    photos = read_index(args.index)
+    photos, extra = read_training_photos(args.index, args.extra)
     labels = sorted({photo.label for photo in photos})
-    train, validation = load_splits(photos, labels, args)
+    train, validation = load_splits(photos + extra, labels, args)
 
     import keras  # late, so that errors in the photos show at once
+    import numpy as np
 
     from training import metrics
     from training.fine_tuning import fine_tune
-    from training.head import build_classifier, find_suspects, load_backbone, refit_head
+    from training.head import build_classifier, find_suspects, load_backbone, refit_head, with_familiarity
     from training.record import new_record, save_model
 
     keras.utils.set_random_seed(args.seed)
     backbone, backbone_name = load_backbone(args.backbone)
     record = new_record(args, photos, backbone_name)
-    soft_labels = load_soft_labels(args, record, len(train.photos)) if args.soft_labels else None
+    soft_labels = load_soft_labels(args, record, train.photos) if args.soft_labels else None
     model = build_classifier(backbone, args.size, len(labels), args.dropout)
 
     features, val_logits = refit_head(model, train, validation)
@@ -76,15 +78,15 @@ def main() -> None:
         model = fine_tune(model, train, validation, soft_labels, record, folder, args)
         # Fit the head again, to photos as they are: it does better than the head that was trained on augmented and
         # mixed ones (last-layer retraining, Kirichenko et al. 2023).
-        _, val_logits = refit_head(model, train, validation)
+        features, val_logits = refit_head(model, train, validation)
 
     # Temperature scaling: makes the probabilities mean what they say.
     record["temperature"] = metrics.best_temperature(val_logits, validation.targets)
     head = model.get_layer("logits")
     head.set_weights([weights / record["temperature"] for weights in head.get_weights()])
     record["seconds"] = round(time.monotonic() - started)
-    probabilities = keras.layers.Softmax(name="probabilities")(model.output)
-    save_model(keras.Model(model.input, probabilities), record, args.output)
+    classifier = with_familiarity(model, features, np.tile(train.targets, 2))
+    save_model(classifier, record, args.output)
     if args.epochs:
         for name in ("checkpoint.keras", "best.weights.h5"):
             (folder / name).unlink()
@@ -103,14 +105,14 @@ def load_splits(photos: list[Photo], labels: list[str], args: argparse.Namespace
     return [load_split(split, labels, args.size) for split in chosen]
 
 
-def load_soft_labels(args: argparse.Namespace, record: dict, photos: int):
+def load_soft_labels(args: argparse.Namespace, record: dict, photos: list[Photo]):
     """Load the teacher probabilities, float16 [view epochs, N, labels], and add the teachers to the record."""
     import numpy as np
 
     file = np.load(args.soft_labels)
     soft_labels, about = file["soft"], json.loads(str(file["about"]))
-    made_for = [about["data_digest"], about["seed"], about["batch"], *soft_labels.shape[1:]]
-    if made_for != [record["data_digest"], args.seed, args.batch, photos, len(record["labels"])]:
+    made_for = [about["photos"], about["seed"], about["batch"], soft_labels.shape[2]]
+    if made_for != [data_digest(photos), args.seed, args.batch, len(record["labels"])]:
         fail(f"{args.soft_labels} was made for other photos, or for another --seed, --batch or --limit; run "
              "scripts/teach.py again with these")
     record["teachers"] = about["teachers"]

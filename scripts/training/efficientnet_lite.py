@@ -6,12 +6,15 @@ from collections import OrderedDict
 from math import ceil
 from pathlib import Path
 
+import keras
 import numpy as np
+from keras import Input, Model, layers
 
 from common import fail
 
 # Width and depth multipliers of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 LITE = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
+EPSILON = 1e-3  # of the batch normalisation
 # The stages of EfficientNet-B0: repeats, kernel, stride, expansion, output channels
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))
@@ -72,21 +75,50 @@ def scaled_channels(channels: int, width: float) -> int:
     return nearest if nearest >= 0.9 * channels * width else nearest + 8
 
 
-def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray] | None = None):
-    """Build EfficientNet-Lite up to its last activation, as a Keras model; `tensors` in torch's names are its weights.
+@keras.saving.register_keras_serializable("training")
+class Convolution(keras.layers.Layer):
+    """A convolution and its frozen batch normalisation in one: y = conv(x, kernel * scale) + shift.
 
-    The layers have torch's names too.
+    Scaling the small kernel instead of the large feature maps makes training a quarter faster, with the same gradients.
+    filters: number of output channels; None for a depthwise convolution.
     """
-    from keras import Input, Model, layers
 
-    def convolution(x, channels, kernel, stride, conv, norm, activation=True):
-        """A convolution (depthwise if channels is None), its normalisation and ReLU6."""
-        if channels is None:
-            x = layers.DepthwiseConv2D(kernel, stride, "same", use_bias=False, name=conv)(x)
+    def __init__(self, filters: int | None, kernel_size: int, strides: int, **options):
+        super().__init__(**options)
+        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
+
+    def build(self, input_shape):
+        channels = self.filters or input_shape[-1]
+        self.kernel = self.add_weight((self.kernel_size, self.kernel_size, input_shape[-1], self.filters or 1))
+        self.scale = self.add_weight((channels,), "ones", trainable=False)
+        self.shift = self.add_weight((channels,), "zeros", trainable=False)
+
+    def call(self, inputs):
+        if self.filters:
+            outputs = keras.ops.conv(inputs, self.kernel * self.scale, self.strides, "same")
         else:
-            x = layers.Conv2D(channels, kernel, stride, "same", use_bias=False, name=conv)(x)
-        x = layers.BatchNormalization(epsilon=1e-3, name=norm)(x)
-        return layers.ReLU(6, name=f"{norm}_relu")(x) if activation else x
+            outputs = keras.ops.depthwise_conv(inputs, self.kernel * self.scale[:, None], self.strides, "same")
+        return keras.ops.add(outputs, self.shift)
+
+    def compute_output_shape(self, input_shape):
+        height, width = (side and ceil(side / self.strides) for side in input_shape[1:3])
+        return (input_shape[0], height, width, self.filters or input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
+                "strides": self.strides}
+
+
+def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray] | None = None):
+    """Build EfficientNet-Lite up to its last activation, as a Keras model; `tensors` in torch's names are its weights."""
+    def convolution(x, filters, kernel_size, stride, conv, norm, activation=True):
+        """A convolution and ReLU6; conv and norm: torch's names for the convolution and its batch normalisation."""
+        name = conv.strip("_").replace("blocks.", "block_").replace("._", "_")
+        layer = Convolution(filters, kernel_size, stride, name=name)
+        x = layer(x)
+        if tensors is not None:
+            layer.set_weights(folded(tensors, conv, norm))
+        return layers.ReLU(6, name=f"{name}_relu")(x) if activation else x
 
     pixels = Input((None, None, 3), name="pixels")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalise")(pixels)
@@ -105,23 +137,17 @@ def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray]
             x = convolution(x, None, kernel, stride, name + "_depthwise_conv", name + "_bn1")
             x = convolution(x, filters, 1, 1, name + "_project_conv", name + "_bn2", activation=False)
             if stride == 1 and channels == filters:
-                x = layers.Add(name=name + "add")([x, shortcut])
+                x = layers.Add(name=f"block_{block}_add")([x, shortcut])
             block, channels = block + 1, filters
     x = convolution(x, 1280, 1, 1, "_conv_head", "_bn1")
-    model = Model(pixels, x)
-    if tensors is not None:
-        set_weights(model, tensors)
-    return model
+    return Model(pixels, x)
 
 
-def set_weights(model, tensors: dict[str, np.ndarray]) -> None:
-    """Set the weights of every convolution and normalisation from the tensors of the same name."""
+def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> list[np.ndarray]:
+    """Kernel, scale and shift of a `Convolution` from torch's weights of a convolution and its batch normalisation."""
     # torch has [out, in, h, w] and, if depthwise, [channels, 1, h, w]; Keras [h, w, in, out] and [h, w, channels, 1].
-    axes = {"Conv2D": (2, 3, 1, 0), "DepthwiseConv2D": (2, 3, 0, 1)}
-    parts = ("weight", "bias", "running_mean", "running_var")
-    for layer in model.layers:
-        kind = type(layer).__name__
-        if kind in axes:
-            layer.set_weights([tensors[f"{layer.name}.weight"].transpose(axes[kind])])
-        elif kind == "BatchNormalization":
-            layer.set_weights([tensors[f"{layer.name}.{part}"] for part in parts])
+    axes = (2, 3, 0, 1) if "depthwise" in conv else (2, 3, 1, 0)
+    gamma, beta, mean, variance = (tensors[f"{norm}.{part}"] for part in
+                                   ("weight", "bias", "running_mean", "running_var"))
+    scale = gamma / np.sqrt(variance + EPSILON)
+    return [tensors[f"{conv}.weight"].transpose(axes), scale, beta - mean * scale]

@@ -10,15 +10,16 @@ import tensorflow as tf
 from training.augmentation import augment, mixup
 from training.callbacks import Checkpoint, Progress, Validation, is_finished
 from training.photos import Split
-from training.record import read_training_record
+from training.record import load_model, read_training_record
 
 
 def training_data(images, targets, epochs: range, args: argparse.Namespace, soft_labels: np.ndarray | None = None):
     """The augmented and mixed batches of some epochs. They depend on args.seed and the number of the epoch alone.
 
-    images: tensor [N, H, W, 3]. targets: one-hot tensor [N, labels]. soft_labels: float [view epochs, N, labels] by
-    scripts/teach.py, teacher probabilities used instead of the targets, one set per epoch of views. Later epochs repeat
-    these views, mirrored every second time: the probabilities hold for the mirror images too.
+    images: tensor [N, H, W, 3]. targets: tensor [N, labels], one-hot, times the weight of the photo. soft_labels: float
+    [view epochs, N, labels] by scripts/teach.py, teacher probabilities used instead of the targets, one set per epoch
+    of views. Later epochs repeat these views, mirrored every second time: the probabilities hold for the mirror images
+    too. Each batch consists of views, targets that sum to 1, and weights.
     """
     view_epochs = len(soft_labels) if soft_labels is not None else epochs.stop
     orders = [np.random.default_rng((args.seed, epoch % view_epochs)).permutation(len(images)) for epoch in epochs]
@@ -27,12 +28,13 @@ def training_data(images, targets, epochs: range, args: argparse.Namespace, soft
         repeat, view_epoch = epoch // view_epochs, epoch % view_epochs
         seed = tf.cast(step, tf.int32) + view_epoch * 100_000 + args.seed * 7919
         views, mixed_targets = mixup(augment(tf.gather(images, rows), seed), tf.gather(targets, rows), seed)
+        weights = tf.reduce_sum(mixed_targets, 1)
         if soft_labels is None:
-            return views, mixed_targets
+            return views, mixed_targets / weights[:, tf.newaxis], weights
         first = tf.cast(step, tf.int32) * args.batch
         teacher_probabilities = tf.gather(soft_labels, view_epoch)[first:first + tf.shape(rows)[0]]
         flip = repeat % 2 == 1
-        return tf.where(flip, views[:, :, ::-1], views), tf.cast(teacher_probabilities, tf.float32)
+        return tf.where(flip, views[:, :, ::-1], views), tf.cast(teacher_probabilities, tf.float32), weights
 
     def one_epoch(epoch, order):
         batches = tf.data.Dataset.from_tensor_slices(order).batch(args.batch).enumerate()
@@ -55,13 +57,14 @@ def fine_tune(model, train: Split, validation: Split, soft_labels: np.ndarray | 
     freeze(model.get_layer("backbone"), args.freeze)
     compile_model(model, steps, args)
     if checkpoint.exists() and (state := read_training_record(checkpoint))["fingerprint"] == record["fingerprint"]:
-        model = keras.models.load_model(checkpoint)  # with the state of the optimizer
+        model = load_model(checkpoint)  # with the state of the optimizer
         record["history"] = state["history"]
         print(f"resuming after epoch {len(record['history'])}, from {checkpoint}")
     first_epoch = len(record["history"])
     if not is_finished(record["history"], args):
         # As a tensor: an array would become a constant of the data's graph, which takes minutes to optimise.
         images, targets = tf.constant(train.images), tf.one_hot(train.targets, len(record["labels"]))
+        targets *= train.weights[:, np.newaxis]
         model.fit(
             training_data(images, targets, range(first_epoch, args.epochs), args, soft_labels),
             initial_epoch=first_epoch,

@@ -15,7 +15,7 @@ from serving import Network
 from training import metrics
 from training.index import Photo
 from training.photos import Split
-from training.record import read_training_record
+from training.record import load_model, read_training_record
 from training.tflite import to_tflite
 
 L2 = 0.05  # penalty relative to the mean loss; chosen by cross-validation inside train and validation
@@ -26,7 +26,7 @@ ABSENT_LABEL_LOGIT = -10.0  # for a label that no training photo shows
 
 def load_backbone(path: Path) -> tuple[keras.Model, str]:
     """Load a backbone and its name, from its own file or from a classifier by scripts/train.py."""
-    model = keras.models.load_model(path, compile=False)
+    model = load_model(path)
     if "backbone" in [layer.name for layer in model.layers]:
         return model.get_layer("backbone"), read_training_record(path)["backbone"]
     model.name = "backbone"
@@ -49,7 +49,7 @@ def feature_extractor(backbone, shape: tuple[int, int, int]):
     pixels = keras.Input(shape)
     features = keras.layers.GlobalAveragePooling2D()(backbone(pixels))
     network = Network(to_tflite(keras.Model(pixels, features), "float32"), threads=os.cpu_count())
-    return lambda images: np.stack([network.run(image) for image in tqdm(images, "backbone features", mininterval=1)])
+    return lambda images: np.stack([network.run(image)[0] for image in tqdm(images, "backbone features", mininterval=1)])
 
 
 class HalfwayScaler(StandardScaler):
@@ -69,24 +69,25 @@ def linear_head(examples: int):
     return make_pipeline(HalfwayScaler(), LogisticRegression(C=1 / (L2 * examples), max_iter=1000))
 
 
-def fit_head(features: np.ndarray, targets: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a linear classifier; returns weights [channels, labels] and bias [labels], float32, its scaler folded in.
+def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray,
+             labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a linear classifier; returns its kernel [channels, labels] and bias [labels], float32, its scaler folded in.
 
-    features: float32 [N, channels]; targets: int [N], of at least two labels.
+    features: float32 [N, channels]; targets: int [N], of at least two labels; weights: float32 [N], of the examples.
     """
     if len(np.unique(targets)) < 2:
         fail("all training photos have the same label; use a larger --limit")
-    scaler, regression = linear_head(len(features)).fit(features, targets)
+    scaler, regression = linear_head(len(features)).fit(features, targets, logisticregression__sample_weight=weights)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(regression.classes_) == 2:  # scikit-learn then gives one row, the difference of the two logits
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     coefficients = coefficients / scaler.scale_
-    weights = np.zeros((features.shape[1], labels), np.float32)
-    weights[:, regression.classes_] = coefficients.T
+    kernel = np.zeros((features.shape[1], labels), np.float32)
+    kernel[:, regression.classes_] = coefficients.T
     bias = np.full(labels, ABSENT_LABEL_LOGIT, np.float32)
     bias[regression.classes_] = intercepts - coefficients @ scaler.mean_
-    return weights, bias
+    return kernel, bias
 
 
 def refit_head(model: keras.Model, train: Split, validation: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -97,11 +98,28 @@ def refit_head(model: keras.Model, train: Split, validation: Split) -> tuple[np.
     head = model.get_layer("logits")
     extract = feature_extractor(model.get_layer("backbone"), train.images.shape[1:])
     features = np.concatenate([extract(train.images), extract(train.images[:, :, ::-1])])
-    weights, bias = fit_head(features, np.tile(train.targets, 2), head.units)
-    head.set_weights([weights, bias])
-    val_logits = extract(validation.images) @ weights + bias
+    kernel, bias = fit_head(features, np.tile(train.targets, 2), np.tile(train.weights, 2), head.units)
+    head.set_weights([kernel, bias])
+    val_logits = extract(validation.images) @ kernel + bias
     print(f"head: validation accuracy {metrics.accuracy(val_logits, validation.targets):.4f}")
     return features, val_logits
+
+
+def with_familiarity(model: keras.Model, features: np.ndarray, targets: np.ndarray) -> keras.Model:
+    """Build the whole classifier from a model of logits: pixels -> probabilities [N, labels], familiarity [N, 1].
+
+    Familiarity is the largest cosine similarity between a photo's features and the labels' prototypes. A prototype is
+    the mean of the L2-normalised features of a label's training photos. features: float32 [M, channels]; targets: int
+    [M].
+    """
+    labels = model.output.shape[1]
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    sums = np.stack([unit[targets == label].sum(0) for label in range(labels)], axis=1)
+    prototypes = keras.layers.Dense(labels, use_bias=False, name="prototypes")
+    unit_features = keras.layers.UnitNormalization(name="unit_features")(model.get_layer("features").output)
+    familiarity = keras.ops.max(prototypes(unit_features), axis=1, keepdims=True)
+    prototypes.set_weights([sums / np.maximum(np.linalg.norm(sums, axis=0), 1e-9)])
+    return keras.Model(model.input, [keras.layers.Softmax(name="probabilities")(model.output), familiarity])
 
 
 def find_suspects(photos: list[Photo], features: np.ndarray, targets: np.ndarray, labels: list[str]) -> list[dict]:

@@ -22,6 +22,7 @@ class Photo(NamedTuple):
     label: str
     split: str
     sha256: str  # of the file's bytes
+    weight: float = 1.0  # in the training loss
 
 
 @contextlib.contextmanager
@@ -101,10 +102,19 @@ def read_index(path: Path) -> list[Photo]:
     """Read index.csv. Ends the script if that is not possible."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [Photo(path.parent / row["path"], row["label"], row["split"], row["sha256"])
-                    for row in csv.DictReader(file)]
-    except (OSError, KeyError) as error:
+            return [Photo(path.parent / row["path"], row["label"], row["split"], row["sha256"],
+                          float(row.get("weight") or 1)) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError) as error:
         fail(f"can't read the index of photos {path} ({error}); `make data` writes it")
+
+
+def read_training_photos(index: Path, extra: Path | None) -> tuple[list[Photo], list[Photo]]:
+    """The photos of an index, and the training photos of a further one. Ends the script if that has other labels."""
+    photos = read_index(index)
+    more = [photo for photo in read_index(extra) if photo.split == "train"] if extra else []
+    if others := {photo.label for photo in more} - {photo.label for photo in photos}:
+        fail(f"{extra} has labels that {index} lacks: {', '.join(sorted(others))}")
+    return photos, more
 
 
 def data_digest(photos: list[Photo]) -> str:

@@ -36,9 +36,10 @@ def classifier_metadata() -> bytes:
     def numbers(*values: float) -> int:
         return builder.CreateNumpyVector(np.array(values, np.float32))
 
-    def tables(table: int) -> int:
-        builder.StartVector(4, 1, 4)
-        builder.PrependUOffsetTRelative(table)
+    def tables(*tables: int) -> int:
+        builder.StartVector(4, len(tables), 4)
+        for table in reversed(tables):
+            builder.PrependUOffsetTRelative(table)
         return builder.EndVector()
 
     def table(*fields: int | np.uint8 | None) -> int:
@@ -57,7 +58,9 @@ def classifier_metadata() -> bytes:
     labels = table(text("labels.txt"), text("The labels, one per line"), TENSOR_AXIS_LABELS)
     probability = table(text("probability"), text("Of each label"), None, None, None, table(numbers(1), numbers(0)),
                         tables(labels))
-    subgraph = table(None, None, tables(image), tables(probability))
+    familiarity = table(text("familiarity"), text("How much the photo resembles the training photos, 0 to 1"), None,
+                        None, None, table(numbers(1), numbers(0)))
+    subgraph = table(None, None, tables(image), tables(probability, familiarity))
     builder.Finish(table(text("ImageClassifier"), text("Labels what a photo shows"), None, tables(subgraph), None, None,
                          None, text("1.0.0")), b"M001")
     return bytes(builder.Output())

@@ -11,10 +11,11 @@ from training.index import Photo
 
 
 class Split(NamedTuple):
-    """images: uint8 [N, height, width, 3]; targets: int [N], the indices of the labels."""
+    """images: uint8 [N, height, width, 3]; targets: int [N], the indices of the labels; weights: float32 [N]."""
     photos: list[Photo]
     images: np.ndarray
     targets: np.ndarray
+    weights: np.ndarray
 
 
 def load_split(photos: list[Photo], labels: list[str], size: tuple[int, int]) -> Split:
@@ -32,4 +33,5 @@ def load_split(photos: list[Photo], labels: list[str], size: tuple[int, int]) ->
     if unreadable:
         fail(f"{len(unreadable):,} photos can't be read; delete the index.csv that lists them and run make again:\n  "
              + "\n  ".join(unreadable[:20]))
-    return Split(photos, np.stack(images), np.array([labels.index(photo.label) for photo in photos]))
+    return Split(photos, np.stack(images), np.array([labels.index(photo.label) for photo in photos]),
+                 np.array([photo.weight for photo in photos], np.float32))

@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 
 from common import ROOT, atomic
-from training.index import Photo, data_digest
+from training.index import Photo, data_digest, read_index
 
-NOT_FLAGS = ("index", "backbone", "output", "soft_labels")  # files are compared by content
+NOT_FLAGS = ("index", "extra", "backbone", "output", "soft_labels")  # files are compared by content
 
 
 def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> dict:
@@ -24,7 +24,7 @@ def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> 
 
     flags = {name: value for name, value in vars(args).items() if name not in NOT_FLAGS}
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
-    files = [digest(path) for path in (args.backbone, args.soft_labels) if path]
+    files = [digest(path) for path in (args.index, args.extra, args.backbone, args.soft_labels) if path]
     recipe = repr((flags, data_digest(photos), files, sources_digest()))
     return {
         "labels": sorted({photo.label for photo in photos}),
@@ -33,6 +33,7 @@ def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> 
         "backbone": backbone,
         "flags": flags,
         "data_digest": data_digest(photos),
+        "extra_digest": data_digest(read_index(args.extra)) if args.extra else None,
         "commit": commit.stdout.strip(),
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
         "fingerprint": hashlib.sha256(recipe.encode()).hexdigest(),
@@ -58,6 +59,15 @@ def save_model(model, record: dict, path: Path) -> None:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr("record.json", json.dumps(record))
+
+
+def load_model(path: Path):
+    """Load a Keras model; a checkpoint comes with the state of its optimizer."""
+    import keras
+
+    import training.efficientnet_lite  # noqa: F401, registers its layer with Keras
+
+    return keras.models.load_model(path)
 
 
 def read_training_record(path: Path) -> dict:

@@ -1,6 +1,12 @@
 """A Keras network as a TensorFlow Lite flatbuffer."""
+import re
+
+import numpy as np
 
 from training.metadata import with_metadata
+
+# Those behind the pooled features; the backbone has none of them.
+FLOAT_OPERATORS = ["FULLY_CONNECTED", "SOFTMAX", "SQUARE", "SUM", "RSQRT", "MINIMUM", "MUL", "REDUCE_MAX"]
 
 
 def frozen_graph(model):
@@ -25,23 +31,49 @@ def to_tflite(model, quantize: str, calibration=()) -> bytes:
     import keras
     import tensorflow as tf
 
-    if quantize != "int8":  # float networks take uint8 by a cast in front
-        pixels = keras.Input(model.input_shape[1:], dtype="uint8")
-        model = keras.Model(pixels, model(keras.ops.cast(pixels, "float32")))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
     if quantize == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[None].astype("float32")] for image in calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-    elif quantize == "float16":
+        return compact(with_metadata(to_int8(model, calibration)))
+    pixels = keras.Input(model.input_shape[1:], dtype="uint8")  # float networks take uint8 by a cast in front
+    model = keras.Model(pixels, model(keras.ops.cast(pixels, "float32")))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
+    if quantize == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    return store_equal_vectors_once(with_metadata(converter.convert()))
+    return compact(with_metadata(converter.convert()))
 
 
-def store_equal_vectors_once(network: bytes) -> bytes:
-    """Rewrite a flatbuffer with equal vectors shared: a twelfth of an int8 file is zero points, all of them 0."""
+def to_int8(model, calibration) -> bytes:
+    """Quantise the backbone. What follows the pooled features stays in float32, so that probabilities are smooth."""
+    import tensorflow as tf
+    from tensorflow.lite.python.util import modify_model_io_type
+
+    # The input's quantisation does what the normalisation did: pixel p stands for (p - 127) / 128.
+    layers = {layer.name: layer for layer in model.get_layer("backbone").layers}
+    normalise = layers.get("normalise")
+    scale, offset = (normalise.scale, normalise.offset) if normalise else (1.0, 0.0)
+    calibration = np.array(calibration)
+    calibration[0, 0, :2] = [[0], [255]]  # the whole range, so that the input's scale is exact
+    if normalise:
+        normalise.scale, normalise.offset = 1.0, 0.0
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
+    if normalise:
+        normalise.scale, normalise.offset = scale, offset
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None].astype("float32") * scale + offset] for image in calibration)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    quantizer = tf.lite.experimental.QuantizationDebugger(
+        converter=converter,
+        debug_dataset=converter.representative_dataset,
+        debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=FLOAT_OPERATORS))
+    return modify_model_io_type(quantizer.get_nondebug_quantized_model(), tf.uint8, tf.float32)
+
+
+def compact(network: bytes) -> bytes:
+    """Rewrite a flatbuffer with short names and with equal vectors shared.
+
+    A twelfth of an int8 file is zero points, all of them 0. The converter names a tensor after all the operations that
+    it merged, each with its path.
+    """
     import flatbuffers
     from tensorflow.lite.python.schema_py_generated import ModelT
 
@@ -57,6 +89,9 @@ def store_equal_vectors_once(network: bytes) -> bytes:
         def StartVector(self, size, count, alignment):  # the schema wants weights aligned to 16 bytes
             return super().StartVector(size, count, max(alignment, 16))
 
+    model = ModelT.InitFromPackedBuf(network)
+    for tensor in model.subgraphs[0].tensors:
+        tensor.name = re.sub(rb"_1(?=/)|functional[_\d]*/|;.*", b"", tensor.name)
     builder = Builder(len(network))
-    builder.Finish(ModelT.InitFromPackedBuf(network).Pack(builder), b"TFL3")
+    builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
