@@ -11,6 +11,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 DATASET ?= clothing             ## the photos: clothing (3,781 photos, 10 labels) or drawn (rendered, no download)
 DATA ?=                         ## your own photos instead: a folder with <label>/ or {train,validation,test}/<label>/
 DATA_MIRROR ?= ../shared/data   ## folder searched for the archive of photos before it is downloaded
+EXTRA ?=                        ## index.csv of further training photos, such as data/worn/index.csv (worn garments)
 BACKBONE ?= efficientnet-lite2  ## also -lite0, -lite1, inception_v3, any name of keras.applications
 BACKBONE_WEIGHTS ?=             ## a local Keras weights file for BACKBONE instead of its download
 TRAIN_FLAGS ?=                  ## flags for scripts/train.py, such as "--epochs 0" (head only)
@@ -26,6 +27,7 @@ STACK ?= clothes                ## name of the service on AWS; AWS_REGION and AW
 PARAMETERS ?=                   ## parameters of lambda/template.yaml to set, "Memory=3008 LogDays=7"
 PYTHON ?= python3               ## Python (3.10 or newer) that the virtual environments are made with
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PYTHONUNBUFFERED := 1
 
 # The model that this run builds, if it builds one; whatever uses MODEL waits for it. Any other MODEL is taken as it is.
 GOALS := $(value MAKECMDGOALS)
@@ -38,7 +40,7 @@ $(call settle,$(shell sed -n 's/^\([A-Z_]*\) ?=.*/\1/p' Makefile) $(call command
 $(call check_names,DATASET BACKBONE QUANTIZE RUNTIME ARCH)
 
 ##@ Targets
-.PHONY: help data train convert model.tflite report release bench predict serve docker-run docker-test \
+.PHONY: help data data-worn train convert model.tflite report release bench predict serve docker-run docker-test \
   docker-stop deploy deploy-plan deploy-status logs undeploy test clean distclean FORCE
 
 # Photos. Each folder's index.csv is written last, so it stands for the folder.
@@ -53,6 +55,9 @@ data/drawn/index.csv: scripts/draw_data.py $(wildcard scripts/drawing/*.py) $(IN
 data/own/index.csv: scripts/index_folder.py scripts/serving.py lambda/preprocess.py $(INDEX_CODE) data/.own \
   lambda/image_checks.py | .venv/train/.installed
 	$(TRAIN) $< --input $(call quote,$(DATA)) --output $@
+data-worn: data/worn/index.csv ## further training photos: garments that people wear, cut out of street photos
+data/worn/index.csv: scripts/crop_worn.py scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
+	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
 # The names, sizes and dates of the files in DATA.
 $(call track,data/.own,$$(DATA) $$(if $$(DATA),$$(shell ls -lRL -- $$(call quote,$$(DATA)) 2>&1 | cksum)))
 
@@ -68,8 +73,11 @@ $(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2),\
 train: artifacts/model.keras ## the Keras model, artifacts/model.keras
 artifacts/model.keras: scripts/train.py $(SHARED) $(INDEX) $(BACKBONE_FILE) artifacts/.train \
   | .venv/train/.installed
-	$(TRAIN) $< --index $(INDEX) --backbone $(BACKBONE_FILE) --output $@ $(call quote_words,$(TRAIN_FLAGS))
-$(call track,artifacts/.train,$$(INDEX) $$(BACKBONE) $$(TRAIN_FLAGS))
+	$(TRAIN) $< --index $(INDEX) $(EXTRA_FLAG) --backbone $(BACKBONE_FILE) --output $@ $(call quote_words,$(TRAIN_FLAGS))
+$(call track,artifacts/.train,$$(INDEX) $$(BACKBONE) $$(TRAIN_FLAGS) $$(EXTRA_STATE))
+EXTRA_FLAG := $(if $(EXTRA),--extra $(call quote,$(EXTRA)))
+EXTRA_STATE = $(if $(EXTRA),$(EXTRA) $(shell cksum 2>/dev/null <$(call quote,$(EXTRA))))
+artifacts/.train artifacts/.report: $(filter data/worn/index.csv,$(EXTRA))
 convert: artifacts/model.tflite ## the TensorFlow Lite model, artifacts/model.tflite
 artifacts/model.tflite: scripts/convert.py $(SHARED) artifacts/model.keras $(INDEX) artifacts/.convert \
   | .venv/train/.installed
@@ -83,13 +91,13 @@ include scripts/release.mk
 
 # The report and the benchmark. MODEL counts by its content.
 AWAITED_MODEL := $(filter $(MODEL),$(BUILT_MODEL))
-$(call track,artifacts/.model,$$(MODEL) $$(shell cksum <$$(call quote,$$(MODEL)) 2>/dev/null))
+$(call track,artifacts/.model,$$(MODEL) $$(shell cksum 2>/dev/null <$$(call quote,$$(MODEL))))
 artifacts/.model: $(AWAITED_MODEL)
 report: artifacts/report/report.html ## artifacts/report/report.html: accuracy, calibration, mistakes of MODEL
 artifacts/report/report.html: scripts/evaluate.py $(wildcard scripts/report/*) $(SHARED) $(INDEX) \
   artifacts/.model artifacts/.report | .venv/train/.installed
-	$(TRAIN) $< --index $(INDEX) --model $(call quote,$(MODEL)) --output $@
-$(call track,artifacts/.report,$$(INDEX))
+	$(TRAIN) $< --index $(INDEX) $(EXTRA_FLAG) --model $(call quote,$(MODEL)) --output $@
+$(call track,artifacts/.report,$$(INDEX) $$(EXTRA_STATE))
 # The older interpreter is measured and tested too where it has a wheel for PYTHON.
 OLD_RUNTIME := $(if $(filter test bench artifacts/bench/bench.md,$(GOALS)),$(if $(filter 3.10 3.11,$(shell \
   $(call quote,$(PYTHON)) -c 'import sys; print("%d.%d" % sys.version_info[:2])')),.venv/tflite-runtime/.installed))
@@ -161,7 +169,7 @@ include scripts/label.mk scripts/fuzz.mk
 clean: ## remove what was built; photos, backbones and environments stay
 	find artifacts -mindepth 1 -maxdepth 1 ! -name release -exec rm -rf {} +
 distclean: clean ## remove also the photos, the backbones and the environments; your own photos (DATA) are never touched
-	rm -rf .venv data/clothing data/drawn data/own data/backbones data/wheels data/.own
+	rm -rf .venv data/clothing data/drawn data/own data/worn data/backbones data/wheels data/.own
 
 help: ## this text
 	@awk 'function row(name, more) { sub(/.* ## /, ""); printf "  %-17s %s%s\n", name, $$0, more } \

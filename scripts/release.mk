@@ -1,37 +1,27 @@
-# The stages of `make release`: models trained by distillation. Each stage continues where it was stopped.
-#   1. Two teachers learn from the labels, at two input sizes.
-#   2. The soft labels are the teachers' mean probabilities for the augmented photos of each epoch.
-#   3. The large student starts from the weights of the better teacher. It is trained on the soft labels, then once more
-#      for as long as the validation loss falls.
-#   4. The small student is trained at a lower resolution, then on the soft labels of the large student.
+# The stages of `make release`: models trained by distillation, on the clothes photos and on worn garments. Each stage
+# continues where it was stopped.
+#   1. A teacher learns from the labels.
+#   2. The soft labels are its probabilities for the augmented photos of each epoch and their mirror images.
+#   3. The large student starts from the weights of the teacher and is trained on the soft labels.
+#   4. The small student, at a lower resolution, is trained on them for longer, as each of its epochs is quicker.
 
-# The released models were trained before --lr rose to 1e-3, so the stages set their own peak learning rate.
+RELEASE_PHOTOS := data/clothing/index.csv data/worn/index.csv
+RELEASE_FLAGS := --index data/clothing/index.csv --extra data/worn/index.csv
+SOFT_LABELS := artifacts/stages/soft-labels.npz
+
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
 $(call track,artifacts/stages/$1/.flags,$2 $3)
-artifacts/stages/$1/model.keras: scripts/train.py $(SHARED) $(PHOTOS_INDEX) $2 $4 artifacts/stages/$1/.flags \
+artifacts/stages/$1/model.keras: scripts/train.py $(SHARED) $(RELEASE_PHOTOS) $2 $4 artifacts/stages/$1/.flags \
   | .venv/train/.installed
-	$(TRAIN) $$< --index $(PHOTOS_INDEX) --backbone $2 --output $$@ --lr 3e-4 $3 $(4:%=--soft-labels %)
-artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/$1/model.keras $(PHOTOS_INDEX)
-	$(TRAIN) $$< --index $(PHOTOS_INDEX) --model artifacts/stages/$1/model.keras --output $$@
+	$(TRAIN) $$< $(RELEASE_FLAGS) --backbone $2 --output $$@ $3 $(4:%=--soft-labels %)
+artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/$1/model.keras data/clothing/index.csv
+	$(TRAIN) $$< --index data/clothing/index.csv --model artifacts/stages/$1/model.keras --output $$@
 endef
-PHOTOS_INDEX := data/clothing/index.csv
-TEACH_CODE := scripts/teach.py $(SHARED) $(PHOTOS_INDEX)
-SOFT_1 := artifacts/stages/soft-labels-1.npz
-SOFT_2 := artifacts/stages/soft-labels-2.npz
-STUDENT := --freeze 0 --label-smoothing 0
 
-$(eval $(call stage,teacher-1,data/backbones/efficientnet-lite2.keras,,))
-$(eval $(call stage,teacher-2,data/backbones/efficientnet-lite2.keras,--size 384x288 --epochs 10 --seed 2,))
-$(SOFT_1): $(TEACH_CODE) artifacts/stages/teacher-1/model.tflite artifacts/stages/teacher-2/model.tflite
-	$(TRAIN) $< --index $(PHOTOS_INDEX) --output $@ --teachers $(filter %.tflite,$^)
-
-$(eval $(call stage,large-1,artifacts/stages/teacher-2/model.keras,$(STUDENT) --epochs 8 --patience 8,$(SOFT_1)))
-$(eval $(call stage,large,artifacts/stages/large-1/model.keras,$(STUDENT) --epochs 10 --patience 1,$(SOFT_1)))
-$(SOFT_2): $(TEACH_CODE) artifacts/stages/large/model.tflite
-	$(TRAIN) $< --index $(PHOTOS_INDEX) --output $@ --epochs 7 --seed 2 --teachers $(filter %.tflite,$^)
-
-$(eval $(call stage,small-1,data/backbones/efficientnet-lite0.keras,$(STUDENT) --size 196x148 --epochs 24 \
-  --patience 24,$(SOFT_1)))
-$(eval $(call stage,small,artifacts/stages/small-1/model.keras,$(STUDENT) --size 224x168 --epochs 14 --patience 14 \
-  --seed 2,$(SOFT_2)))
+$(eval $(call stage,teacher,data/backbones/efficientnet-lite2.keras,--epochs 7,))
+$(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/teacher/model.tflite
+	$(TRAIN) $< $(RELEASE_FLAGS) --output $@ --epochs 6 --teachers $(filter %.tflite,$^)
+$(eval $(call stage,large,artifacts/stages/teacher/model.keras,--label-smoothing 0 --epochs 6 --lr 5e-4,$(SOFT_LABELS)))
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 176x132 --freeze 0 \
+  --epochs 16,$(SOFT_LABELS)))

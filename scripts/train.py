@@ -85,7 +85,9 @@ def main() -> None:
     head = model.get_layer("logits")
     head.set_weights([weights / record["temperature"] for weights in head.get_weights()])
     record["seconds"] = round(time.monotonic() - started)
-    classifier = with_familiarity(model, features, np.tile(train.targets, 2))
+    # Only the index's own photos count as familiar: the model is less sure to be right about others.
+    own = np.tile(np.isin([photo.sha256 for photo in train.photos], [photo.sha256 for photo in photos]), 2)
+    classifier = with_familiarity(model, features[own], np.tile(train.targets, 2)[own])
     save_model(classifier, record, args.output)
     if args.epochs:
         for name in ("checkpoint.keras", "best.weights.h5"):

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,12 +45,14 @@ def find_photos(folder: Path) -> list[Photo]:
             for split in SPLITS for path in sorted((folder / split).glob("*/*.jpg"))]
 
 
-def write_photos(index: Path, files: Iterable[tuple[Path, bytes]], digest: str | None = None) -> list[Photo]:
+def write_photos(index: Path, files: Iterable[tuple[Path, bytes]], digest: str | None = None,
+                 weigh: Callable[[list[Photo]], list[Photo]] = list) -> list[Photo]:
     """Write files, given as (split/label/name.jpg, bytes), beside `index`, and then `index`. The folder must be locked.
 
     The earlier photos are replaced only after all new ones are written. Until then there is no index, so an index
     always stands for whole splits. Photos that are the same already stay, as another process may be reading them.
-    Raises ValueError if `digest` is given and is not the data digest of the new photos.
+    `weigh` sets the weights of the photos. Raises ValueError if `digest` is given and is not the data digest of the new
+    photos.
     """
     folder, new = index.parent, index.parent / ".new"
     shutil.rmtree(new, ignore_errors=True)
@@ -65,10 +67,11 @@ def write_photos(index: Path, files: Iterable[tuple[Path, bytes]], digest: str |
             index.unlink(missing_ok=True)
             for split in SPLITS:
                 shutil.rmtree(folder / split, ignore_errors=True)
-                os.replace(new / split, folder / split)
+                if (new / split).exists():
+                    os.replace(new / split, folder / split)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    photos = find_photos(folder)
+    photos = weigh(find_photos(folder))
     write_index(index, photos)
     return photos
 
