@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 from tqdm import tqdm
 
 from common import fail
@@ -113,7 +113,7 @@ def with_familiarity(model: keras.Model, features: np.ndarray, targets: np.ndarr
     [M].
     """
     labels = model.output.shape[1]
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    unit = normalize(features)
     sums = np.stack([unit[targets == label].sum(0) for label in range(labels)], axis=1)
     prototypes = keras.layers.Dense(labels, use_bias=False, name="prototypes")
     unit_features = keras.layers.UnitNormalization(name="unit_features")(model.get_layer("features").output)
