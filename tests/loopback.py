@@ -1,8 +1,9 @@
-"""Servers on loopback that behave as badly as told, and a resolver that answers as told."""
+"""Servers on loopback that behave well or as badly as told, and a resolver that answers as told."""
 import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
@@ -45,6 +46,31 @@ def serving(behaviour: Callable | None = None, address: str = "127.0.0.77") -> I
         yield server
     finally:
         server.socket.close()
+
+
+def http_server(answer: Callable, address: str = "127.0.0.1") -> str:
+    """Start a proper HTTP server, which lives as long as the process. answer(handler, body) answers each request."""
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self):
+            answer(self, self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+        do_GET = do_POST = do_OPTIONS = answer
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer((address, 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://{address}:{server.server_port}"
+
+
+def reply(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: object) -> None:
+    """Answer a request of http_server; underscores in the names of headers stand for hyphens."""
+    handler.send_response(status)
+    for name, value in {"Content_Length": len(body), **headers}.items():
+        handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    handler.wfile.write(body)
 
 
 def replying(*parts: bytes) -> Callable:

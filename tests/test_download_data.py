@@ -2,43 +2,34 @@
 import contextlib
 import csv
 import hashlib
-import http.server
 import io
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 import download_data
+from loopback import http_server, reply
 from training.index import SPLITS, Photo, data_digest, locked
 
 PHOTOS = {f"{split}/{label}/{i}.jpg": f"{split} {label} {i}".encode() * 3000
           for split in SPLITS for label in ("hat", "shoes") for i in range(3)}
 
 
-def archive(photos: dict[str, bytes] = PHOTOS, *extra: tarfile.TarInfo) -> bytes:
-    """A .tar.gz like GitHub's: everything below one folder, with a README; then the `extra` members, of 3 bytes."""
+def archive(photos: dict[str, bytes] = PHOTOS, *links: tarfile.TarInfo) -> bytes:
+    """A .tar.gz like GitHub's: everything below one folder, with a README; then the `links`."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
         for name, data in {"README.md": b"clothes", **photos}.items():
             member = tarfile.TarInfo(f"clothes-1234/{name}")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-        for member in extra:
-            tar.addfile(member, io.BytesIO(b"bad") if member.isreg() else None)
+        for link in links:
+            tar.addfile(link)
     return file.getvalue()
-
-
-def member(name: str, **attributes) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.size = 0 if "type" in attributes else 3
-    for key, value in attributes.items():
-        setattr(info, key, value)
-    return info
 
 
 ARCHIVE = archive()
@@ -53,45 +44,29 @@ def serve():
 
     Returns (URL, the Range headers that were sent).
     """
-    servers = []
-
     def start(*answers):
         ranges = []
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                ranges.append(self.headers.get("Range"))
-                answers[min(len(ranges), len(answers)) - 1](self)
-
-            def log_message(self, *arguments):
-                pass
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/photos.tar.gz", ranges
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        def answer(handler, _):
+            ranges.append(handler.headers.get("Range"))
+            answers[min(len(ranges), len(answers)) - 1](handler)
+        return f"{http_server(answer)}/photos.tar.gz", ranges
+    return start
 
 
-def send(body: bytes, status: int = 200, length: int | None = None, **headers):
-    def answer(handler):
-        handler.send_response(status)
-        for name, value in {"Content-Length": length or len(body), **headers}.items():
-            handler.send_header(name.replace("_", "-"), str(value))
-        handler.end_headers()
-        handler.wfile.write(body)
-        handler.close_connection = True
-    return answer
+def send(body: bytes, status: int = 200, **headers):
+    return lambda handler: reply(handler, body, status, **headers)
+
+
+CUT = send(ARCHIVE[:HALF], Content_Length=len(ARCHIVE))
 
 
 def resume(handler):
     """Answer as a server that supports ranges, as most do."""
     start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
     if start >= len(ARCHIVE):
-        return send(b"", 416, Content_Range=f"bytes */{len(ARCHIVE)}")(handler)
-    send(ARCHIVE[start:], 206, Content_Range=f"bytes {start}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}")(handler)
+        return reply(handler, b"", 416)
+    reply(handler, ARCHIVE[start:], 206)
 
 
 def chunked(body: bytes, whole: bool):
@@ -108,13 +83,13 @@ def chunked(body: bytes, whole: bool):
 
 def stall(handler):
     """Half of the archive, then silence until the client hangs up."""
-    send(ARCHIVE[:HALF], length=len(ARCHIVE))(handler)
+    CUT(handler)
     handler.rfile.read(1)
 
 
 def drip(handler):
     """A byte every 20 ms: never silent, never done."""
-    send(b"", length=len(ARCHIVE))(handler)
+    reply(handler, b"", Content_Length=len(ARCHIVE))
     with contextlib.suppress(OSError):
         for byte in ARCHIVE:
             handler.wfile.write(bytes([byte]))
@@ -176,6 +151,14 @@ def test_the_archive_in_the_mirror_is_used_first(run, serve):
     assert ranges == [] and run.mirror.read_bytes() == ARCHIVE
 
 
+def test_a_wrong_archive_in_the_mirror_is_named_and_never_replaced_by_a_download(run, serve):
+    run.mirror.parent.mkdir()
+    run.mirror.write_bytes(b"not an archive")
+    url, ranges = serve(send(ARCHIVE))
+    assert str(run.mirror) in run.fail(url)
+    assert run.mirror.exists() and ranges == []
+
+
 def test_a_table_of_labels_and_splits_is_printed(run, serve, capsys):
     run(serve(send(ARCHIVE))[0])
     assert [line.split() for line in capsys.readouterr().out.splitlines()[1:5]] == [
@@ -184,15 +167,12 @@ def test_a_table_of_labels_and_splits_is_printed(run, serve, capsys):
 
 
 @pytest.mark.parametrize("answers", [
-    pytest.param([send(ARCHIVE)], id="well behaved"),
     pytest.param([chunked(ARCHIVE, whole=True)], id="no length"),
     pytest.param([send(b"", 302, Location="/elsewhere"), send(ARCHIVE)], id="redirected"),
-    pytest.param([send(b"", 503), send(b"", 500), send(b"", 429), send(ARCHIVE)], id="busy at first"),
-    pytest.param([send(ARCHIVE[:HALF], length=len(ARCHIVE)), resume], id="cut, resumed"),
-    pytest.param([send(ARCHIVE[:HALF], length=len(ARCHIVE)), send(ARCHIVE)], id="cut, ignores Range"),
+    pytest.param([send(b"", 503), send(b"", 429), send(ARCHIVE)], id="busy at first"),
+    pytest.param([CUT, resume], id="cut, resumed"),
+    pytest.param([CUT, send(ARCHIVE)], id="cut, ignores Range"),
     pytest.param([chunked(ARCHIVE[:HALF], whole=False), send(ARCHIVE)], id="no length, cut"),
-    pytest.param([send(ARCHIVE[:HALF], length=len(ARCHIVE)), send(ARCHIVE[9:], 206, Content_Range="bytes 9-99/99"),
-                  send(ARCHIVE)], id="cut, then another part"),
 ])
 def test_the_photos_arrive(run, serve, answers):
     run.succeed(serve(*answers)[0])
@@ -205,15 +185,7 @@ def test_after_silence_the_rest_is_requested(run, serve, monkeypatch):
     assert ranges == [None, f"bytes={HALF}-"]
 
 
-def test_attempts_with_progress_do_not_count_as_failures(run, serve):
-    step = len(ARCHIVE) // (3 * download_data.ATTEMPTS)
-    cuts = [send(ARCHIVE[start:start + step], 206 if start else 200, length=len(ARCHIVE) - start,
-                 Content_Range=f"bytes {start}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}")
-            for start in range(0, 2 * download_data.ATTEMPTS * step, step)]
-    run.succeed(serve(*cuts, resume)[0])
-
-
-@pytest.mark.parametrize("left", [ARCHIVE[:HALF], ARCHIVE, ARCHIVE + b"more"], ids=["half", "whole", "too much"])
+@pytest.mark.parametrize("left", [ARCHIVE[:HALF], ARCHIVE + b"more"], ids=["half", "too much"])
 def test_the_next_run_resumes_the_download(run, serve, left):
     run.folder.mkdir()
     run.partial.write_bytes(left)
@@ -222,7 +194,7 @@ def test_the_next_run_resumes_the_download(run, serve, left):
     assert ranges[0] == f"bytes={len(left)}-"
 
 
-def test_a_wrong_partial_download_costs_one_run(run, serve):
+def test_a_wrong_partial_download_is_dropped_by_the_run_that_finds_it(run, serve):
     run.folder.mkdir()
     run.partial.write_bytes(b"x" * HALF)
     url, _ = serve(resume, send(ARCHIVE))
@@ -233,70 +205,45 @@ def test_a_wrong_partial_download_costs_one_run(run, serve):
 @pytest.mark.parametrize("answer, requests, words", [
     pytest.param(send(b"", 404), 1, "404", id="404"),
     pytest.param(send(b"", 500), download_data.ATTEMPTS, "500", id="500 for ever"),
-    pytest.param(send(b"", 302, Location="/photos.tar.gz"), None, "redirect", id="redirect loop"),
     pytest.param(send(b"", 302, Location="file:///etc/passwd"), 1, "file", id="redirect to a file"),
-    pytest.param(send(ARCHIVE[:HALF], length=len(ARCHIVE)), download_data.ATTEMPTS, "cut off after", id="cut for ever"),
+    pytest.param(CUT, download_data.ATTEMPTS, "cut off after", id="cut for ever"),
     pytest.param(send(b"<html>Please log in</html>"), 1, "not a whole .tar.gz", id="page"),
-    pytest.param(send(b""), 1, "not a whole .tar.gz", id="empty"),
     pytest.param(send(ARCHIVE[:HALF]), 1, "not a whole .tar.gz", id="half an archive"),
     pytest.param(send(ARCHIVE[:HALF] + bytes(9) + ARCHIVE[HALF + 9:]), 1, "can't get the photos", id="damaged"),
     pytest.param(send(archive(PHOTOS | {"test/hat/0.jpg": b"other"})), 1, "not the expected ones", id="another photo"),
-    pytest.param(send(archive({})), 1, "0 photos", id="no photos"),
 ])
 def test_a_download_that_fails_says_why(run, serve, answer, requests, words):
     url, ranges = serve(answer)
     message = run.fail(url)
-    assert words in message and url in message
-    assert requests in (None, len(ranges))
+    assert words in message and url in message and len(ranges) == requests
 
 
 def test_without_a_server_it_says_so(run):
     assert "Connection refused" in run.fail("http://127.0.0.1:9/photos.tar.gz")
 
 
-def test_a_slow_download_ends_at_the_time_limit_and_is_resumed_by_the_next_run(run, serve):
+def test_a_slow_download_ends_at_the_time_limit_and_is_resumed_by_the_next_run(run, serve, monkeypatch):
     url, _ = serve(drip, resume)
-    assert "time limit" in run.fail(url, "--time-limit", "0.3")
+    with monkeypatch.context() as patch:
+        patch.setattr(download_data, "TIME_LIMIT", 0.3)
+        assert "time limit" in run.fail(url)
     assert ARCHIVE.startswith(run.partial.read_bytes())
     run.succeed(url)
 
 
-@pytest.mark.parametrize("answer", [send(ARCHIVE), chunked(ARCHIVE, whole=True)], ids=["said", "not said"])
-def test_a_download_that_is_too_large_is_stopped(run, serve, monkeypatch, answer):
-    monkeypatch.setattr(download_data, "MAX_BYTES", len(ARCHIVE) - 1)
-    assert "larger than" in run.fail(serve(answer)[0])
-    assert run.partial.read_bytes() == b""
+@pytest.mark.parametrize("limit, words", [(len(ARCHIVE) - 1, "larger than"), (len(ARCHIVE) + 1, "unpacks to more than")])
+def test_an_archive_that_is_too_large_is_refused(run, serve, monkeypatch, limit, words):
+    monkeypatch.setattr(download_data, "MAX_BYTES", limit)
+    assert words in run.fail(serve(send(ARCHIVE))[0])
 
 
-@pytest.mark.parametrize("bad", [
-    member("clothes-1234/train/hat/../../../../outside.jpg"),
-    member("../train/hat/outside.jpg"),
-    member("clothes-1234/train/../outside.jpg"),
-    member("/train/hat/outside.jpg"),
-    member("clothes-1234/train/hat/link.jpg", linkname="/etc/passwd", type=tarfile.SYMTYPE),
-    member("clothes-1234/train/boots", linkname="/tmp", type=tarfile.SYMTYPE),
-    member("clothes-1234/train/hat/link.jpg", linkname="../../../../etc/passwd", type=tarfile.LNKTYPE),
-    member("clothes-1234/train/hat/device.jpg", type=tarfile.CHRTYPE),
-    member("clothes-1234/train/hat/fifo.jpg", type=tarfile.FIFOTYPE),
-    member("clothes-1234/train/hat/sparse.jpg", type=tarfile.GNUTYPE_SPARSE),
-], ids=lambda info: f"{info.name} {info.type.decode()}")
-def test_an_archive_with_links_devices_or_paths_outside_is_refused(run, serve, bad, tmp_path):
-    assert "a link, a device or a path outside" in run.fail(serve(send(archive(PHOTOS, bad)))[0])
-    assert [path for path in tmp_path.rglob("*") if "outside" in path.name or path.is_symlink()] == []
-
-
-def test_an_archive_that_unpacks_to_too_much_is_refused(run, serve, monkeypatch):
-    monkeypatch.setattr(download_data, "MAX_BYTES", len(ARCHIVE) + 1)
-    assert "unpacks to more than" in run.fail(serve(send(ARCHIVE))[0])
-
-
-def test_a_wrong_archive_in_the_mirror_is_named_and_left_there(run, serve):
-    run.mirror.parent.mkdir()
-    run.mirror.write_bytes(b"not an archive")
-    url, ranges = serve(send(ARCHIVE))
-    assert str(run.mirror) in run.fail(url)
-    assert run.mirror.exists()
-    assert ranges == []  # the data are never swapped for others without a word
+def test_links_and_paths_outside_in_an_archive_are_not_unpacked(run, serve, tmp_path):
+    file, folder = tarfile.TarInfo("clothes-1234/train/hat/link.jpg"), tarfile.TarInfo("clothes-1234/train/boots")
+    file.type = folder.type = tarfile.SYMTYPE
+    file.linkname, folder.linkname = "/etc/passwd", "/tmp"
+    outside = {"train/../outside.jpg": b"x", "../../../outside.jpg": b"x"}
+    run.succeed(serve(send(archive(PHOTOS | outside, file, folder)))[0])
+    assert not [*tmp_path.rglob("outside.jpg")]
 
 
 def test_a_folder_left_half_unpacked_is_made_whole(run, serve):
