@@ -1,8 +1,8 @@
 """The events of S3 Batch Operations: objects of a bucket in, their labels out as result strings.
 
-The event and its answer: https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html, of which
-version 2.0 names the bucket and version 1.0 its ARN. A result string is JSON, {"model", "confident", "scores"} or
-{"error"}; scripts/aws/label_bucket.sh makes a table of them.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html describes event and answer. Version 2.0
+names the bucket, version 1.0 its ARN. A result string is JSON, {"model", "confident", "familiarity", "familiar",
+"scores"} or {"error"}; scripts/aws/label_bucket.sh makes a table of them.
 """
 import json
 import traceback
@@ -12,11 +12,11 @@ import s3
 from classifier import MODEL, classify
 from request import RequestError, Source
 
-# By the status of the error. S3 repeats a task that failed for now, and ends a job in which over half of at least 1,000
-# tasks failed for good. An image that can't be read must not end the job, and S3 reports the result strings of tasks
-# that succeeded only, so the error of an image is a result like its labels.
+# By the status of the error. S3 repeats a task that failed temporarily, and ends a job in which over half of at least
+# 1,000 tasks failed permanently. It reports the result strings of successful tasks only. An image that can't be read
+# must neither end the job nor lose its error, so its task succeeds.
 RESULT_CODES = {403: "PermanentFailure", 500: "TemporaryFailure", 504: "TemporaryFailure"}
-MAX_RESULT = 1000  # characters of a result string; less likely labels beyond are left out
+MAX_RESULT = 1000  # characters of a result string; the least likely labels are left out of a longer one
 
 
 def is_batch(event: object) -> bool:
@@ -24,7 +24,7 @@ def is_batch(event: object) -> bool:
 
 
 def answer(event: dict, record: dict) -> dict:
-    """The answer to an event. What goes wrong with an object is told in its result; nothing is raised."""
+    """The answer to an event. An error of an object is part of its result; nothing is raised."""
     record["job"] = event.get("job", {}).get("id")
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],
@@ -47,7 +47,8 @@ def _result(task: dict, record: dict) -> dict:
     if isinstance(found, RequestError):
         record.setdefault("errors", []).append(str(found))
         return _task_result(task, RESULT_CODES.get(found.status, "Succeeded"), {"error": str(found)})
-    result = {"model": MODEL.digest, "confident": found.confident, "scores": dict(found.scores)}
+    result = {"model": MODEL.digest, "confident": found.confident, "familiarity": found.familiarity,
+              "familiar": found.familiar, "scores": dict(found.scores)}
     while len(json.dumps(result)) > MAX_RESULT:
         result["scores"].popitem()
     return _task_result(task, "Succeeded", result)

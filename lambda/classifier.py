@@ -1,4 +1,4 @@
-"""Answer the images of a request: the model is loaded once; then each image is fetched, decoded and classified.
+"""Classify the images of a request. The model is loaded once; each image is fetched, decoded and classified.
 
 Environment: MODEL_PATH, the model file (model.tflite beside this file).
 """
@@ -16,7 +16,7 @@ from preprocess import ImageError, ImageTooLarge, NotAnImage, preprocess
 from request import RequestError, Source, decode_base64
 from telemetry import timed
 
-SECONDS = 8.0  # after so much decoding, or so much processor time, the other images of a list get an error
+SECONDS = 8.0  # of decoding or of processor time, after which the remaining images of a list get an error
 STATUS = {NotAnImage: 415, ImageTooLarge: 413, ImageError: 422}
 
 
@@ -24,9 +24,12 @@ class Answer(NamedTuple):
     """The answer for one image.
 
     scores: label to probability, highest first.
-    confident: whether the highest probability reaches the model's threshold.
+    familiarity: how much the image resembles the training photos, 0 to 1; familiar: whether it reaches its threshold.
+    confident: whether both the highest probability and the familiarity reach their thresholds.
     """
     scores: dict[str, float]
+    familiarity: float
+    familiar: bool
     confident: bool
 
 
@@ -43,7 +46,6 @@ def load() -> Model:
 
 
 MODEL = load()
-THRESHOLD = MODEL.record.get("confidence_threshold") or 0
 
 
 def classify(asked: list[Source], record: dict) -> list[Answer | RequestError]:
@@ -81,8 +83,8 @@ def _answer(content: bytes, record: dict) -> Answer:
     if refusal:
         raise refusal  # outside of `except`, so that it does not hold on to the other one and its traceback
     with timed(record, "model_ms"):
-        probabilities = MODEL.predict(image).astype(np.float64)
-    probabilities /= probabilities.sum()
+        probabilities, familiarity = MODEL.predict(image)
     highest_first = np.argsort(-probabilities, kind="stable")
     scores = {MODEL.labels[index]: round(float(probabilities[index]), 8) for index in highest_first}
-    return Answer(scores, bool(probabilities.max() >= THRESHOLD))
+    return Answer(scores, round(familiarity, 3), MODEL.is_familiar(familiarity),
+                  MODEL.is_confident(probabilities.max(), familiarity))

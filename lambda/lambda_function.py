@@ -27,7 +27,7 @@ from telemetry import timed, write
 PAGE, DESCRIPTION = (Path(__file__).with_name(name) for name in ("index.html", "openapi.json"))
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
            "Access-Control-Allow-Origin": os.environ.get("CORS_ORIGIN", "*"),
-           "Access-Control-Expose-Headers": "X-Confidence, X-Model", "X-Model": MODEL.digest}
+           "Access-Control-Expose-Headers": "X-Confidence, X-Familiarity, X-Model", "X-Model": MODEL.digest}
 PREFLIGHT = {"Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key",
              "Access-Control-Max-Age": "86400"}
 
@@ -142,20 +142,25 @@ ROUTES = {
 
 
 def answer(asked: list[Source], many: bool, top: int | None, record: dict) -> Response:
-    """The mapping for a single image, or a list for several."""
+    """The mapping for a single image, or a list for several; with `top`, only so many labels of each."""
     answers = classify(asked, record)
-    if not many and isinstance(answers[0], RequestError):
+    good = [found for found in answers if isinstance(found, Answer)]
+    if not many and not good:
         raise answers[0]
-    good = [found for found in answers if not isinstance(found, RequestError)]
-    if good:
-        labels, confidence = zip(*(next(iter(found.scores.items())) for found in good))
-        record.update({"labels": labels, "confidence": confidence} if many else
-                      {"label": labels[0], "confidence": confidence[0], "confident": good[0].confident})
+    labels = [next(iter(found.scores)) for found in good]
+    measures = {"confidence": [max(found.scores.values()) for found in good],
+                "familiarity": [found.familiarity for found in good],
+                "confident": [int(found.confident) for found in good],  # numbers, as metrics can't be true or false
+                "familiar": [int(found.familiar) for found in good]}
 
-    def scores(found: Answer) -> dict[str, float]:
+    def highest(found: Answer) -> dict[str, float]:
         return dict([*found.scores.items()][:top])
     if many:
-        record["errors"] = [str(found) for found in answers if isinstance(found, RequestError)]
+        errors = [str(found) for found in answers if isinstance(found, RequestError)]
+        record.update(labels=labels, errors=errors, **measures)
         return Response(200, [{"error": str(found), "status": found.status} if isinstance(found, RequestError) else
-                              {"predictions": scores(found), "confident": found.confident} for found in answers])
-    return Response(200, scores(good[0]), {} if good[0].confident else {"X-Confidence": "low"})
+                              {"predictions": highest(found), "confident": found.confident, "familiar": found.familiar}
+                              for found in answers])
+    record.update(label=labels[0], **{name: value for name, [value] in measures.items()})
+    headers = {"X-Familiarity": f"{good[0].familiarity:.3f}"}
+    return Response(200, highest(good[0]), headers if good[0].confident else {**headers, "X-Confidence": "low"})

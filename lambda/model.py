@@ -61,7 +61,7 @@ class Model(Network):
     """A model ready to predict. Raises ValueError, which names the file, if the file is not a whole model.
 
     labels: the names of the classes, in the order of the probabilities.
-    record: what convert.py wrote about the model: data, flags, metrics, confidence threshold.
+    record: what convert.py wrote about the model: data, flags, metrics, both thresholds (0.0 if it has none).
     digest: the first 12 hex digits of the file's SHA-256, by which a result can be traced to its model.
     """
 
@@ -88,4 +88,4 @@ class Model(Network):
 
     def is_confident(self, probability: float, familiarity: float) -> bool:
         """Whether the highest probability and the familiarity of a photo both reach their thresholds."""
-        return probability >= self.record["confidence_threshold"] and self.is_familiar(familiarity)
+        return bool(probability >= self.record["confidence_threshold"]) and self.is_familiar(familiarity)

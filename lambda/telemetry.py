@@ -1,5 +1,5 @@
-"""Log each request as one JSON line on standard output, which also holds metrics in CloudWatch's embedded metric format
-(EMF), so that neither needs a client or a further request.
+"""Log each request as one JSON line on standard output. The line also holds the metrics, in CloudWatch's embedded
+metric format (EMF), which needs neither a client nor a further request.
 """
 import contextlib
 import json
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 NAMESPACE = "ImageClassifier"
 FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
 UNITS = {"total_ms": "Milliseconds", "fetch_ms": "Milliseconds", "decode_ms": "Milliseconds",
-         "model_ms": "Milliseconds", "images": "Count", "client_errors": "Count", "server_errors": "Count"}
+         "model_ms": "Milliseconds", "images": "Count", "client_errors": "Count", "server_errors": "Count",
+         "confidence": "None", "familiarity": "None", "confident": "None"}
 
 
 @contextlib.contextmanager
@@ -24,18 +25,18 @@ def timed(record: dict, name: str) -> Iterator[None]:
 
 
 def write(record: dict) -> None:
-    """Print the record of a request, on Lambda with its metrics: those of UNITS and the confidence of the answers."""
+    """Print the record of a request; on Lambda with the metrics in UNITS, and the confidence by label."""
     if FUNCTION:
         status = record["status"]
-        record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status == 500))  # not 502 and 504, which a dead URL causes
-        metrics = [_metrics([["function"]], {name: unit for name, unit in UNITS.items() if name in record})]
-        if "confidence" in record:  # also by label: its sample count is the number of answers with that label
-            metrics.append(_metrics([["function"], ["function", "label"]] if "label" in record else [["function"]],
-                                    {"confidence": "None"}))
+        record.update(function=FUNCTION, client_errors=int(400 <= status < 500),
+                      server_errors=int(status == 500))  # 502 and 504 are the fault of a URL
+        metrics = [_metrics(["function"], {name: unit for name, unit in UNITS.items() if record.get(name, []) != []})]
+        if "label" in record:  # the metric's sample count is the number of answers with that label
+            metrics.append(_metrics(["function", "label"], {"confidence": "None"}))
         record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": metrics}
     print(json.dumps(record), flush=True)
 
 
-def _metrics(dimensions: list[list[str]], units: dict[str, str]) -> dict:
-    return {"Namespace": NAMESPACE, "Dimensions": dimensions,
+def _metrics(dimensions: list[str], units: dict[str, str]) -> dict:
+    return {"Namespace": NAMESPACE, "Dimensions": [dimensions],
             "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()]}

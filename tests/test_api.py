@@ -1,4 +1,4 @@
-"""The API as a specification: every way in, every refusal, what is answered and what is logged."""
+"""The API as a specification: every kind of request, every refusal, the answers and the log."""
 import base64
 import hashlib
 import json
@@ -25,8 +25,8 @@ JSON = {"content_type": "application/json"}
 
 @pytest.fixture(scope="module")
 def function(tmp_path_factory):
-    return api.load(tmp_path_factory.mktemp("model"), confidence_threshold=0.6, dataset="drawn", created="2026-01-01",
-                    metrics={"test": {"accuracy": 0.9}}, history=[{"epoch": 1}], suspects=[{"path": "x"}])
+    return api.load(tmp_path_factory.mktemp("model"), confidence_threshold=0.6, familiarity_threshold=0.9,
+                    dataset="drawn", created="2026-01-01", metrics={"test": {"accuracy": 0.9}}, history=[{"epoch": 1}], suspects=[{"path": "x"}])
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def ask(function):
 
 @pytest.fixture
 def photo_url(monkeypatch):
-    """A URL where the red picture is, or what is given."""
+    """The URL of the red picture."""
     import fetch
     with loopback.serving(loopback.replying(loopback.http(RED))) as server:
         monkeypatch.setattr(fetch, "is_public", lambda address: address == "127.0.0.77")
@@ -91,7 +91,7 @@ GOOD = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", GOOD)
-def test_every_way_in_gives_the_same_answer(way, kind, ask):
+def test_every_kind_of_request_gets_the_same_answer(way, kind, ask):
     body, headers = GOOD[way]
     response = ask(body=body, kind=kind, **headers)
     assert response.status == 200
@@ -100,12 +100,12 @@ def test_every_way_in_gives_the_same_answer(way, kind, ask):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_url(kind, ask, photo_url):
+def test_a_url_gets_the_labels_of_its_photo(kind, ask, photo_url):
     assert [*ask(body={"url": photo_url}, kind=kind).body][0] == "red"
 
 
-def test_the_direct_event_gives_the_plain_mapping(function, photo_url):
-    """What the reference's client sends, and prints as it is."""
+def test_the_direct_event_gets_the_plain_mapping(function, photo_url):
+    """The reference's client sends this event, and prints the answer as it is."""
     by_url = function.lambda_handler({"url": photo_url}, None)
     assert by_url == function.lambda_handler({"image": encoded(RED)}, None)
     assert [*by_url] == ["red", "blue", "green"] and all(type(score) is float for score in by_url.values())
@@ -113,7 +113,7 @@ def test_the_direct_event_gives_the_plain_mapping(function, photo_url):
 
 @pytest.mark.parametrize("sent, words", [({"url": "http://127.0.0.1/"}, "not a public"), ({"image": "!"}, "base64"),
                                          ({}, '"url"'), ([], '"url"'), (None, '"url"'), ("x", '"url"'), (7, '"url"')])
-def test_the_direct_event_gets_errors_in_words(function, sent, words):
+def test_a_bad_direct_event_gets_an_error(function, sent, words):
     answer = function.lambda_handler(sent, None)
     assert [*answer] == ["error"] and words in answer["error"]
 
@@ -136,7 +136,7 @@ HTTP = {"version": "2.0", "routeKey": "POST /predict", "rawPath": "/predict", "r
     {**REST, "multiValueHeaders": None}, HTTP, {**HTTP, "requestContext": {**HTTP["requestContext"], "stage": "pre"}},
     {**HTTP, "rawPath": "/prod/predict", "requestContext": {
         **HTTP["requestContext"], "stage": "prod"}}])
-def test_events_as_aws_sends_them(variant, function, capsys):
+def test_events_are_understood_as_aws_sends_them(variant, function, capsys):
     response = function.lambda_handler(variant, None)
     assert response["statusCode"] == 200 and next(iter(json.loads(response["body"]))) == "red"
     assert json.loads(capsys.readouterr().out)["request_id"] == "id-1"
@@ -147,7 +147,7 @@ BALANCER = {"requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbal
             "path": "/predict", "body": encoded(RED), "isBase64Encoded": True}
 
 
-def test_a_load_balancer_gets_the_kind_of_headers_that_it_sends(function):
+def test_a_load_balancer_gets_headers_in_the_form_that_it_sends(function):
     plain = function.lambda_handler({**BALANCER, "headers": {"content-type": "image/jpeg"},
                                      "queryStringParameters": {"top": "1"}})
     lists = function.lambda_handler({**BALANCER, "multiValueHeaders": {"content-type": ["image/jpeg"]},
@@ -164,22 +164,22 @@ MANY = {"content_type": "multipart/form-data; boundary=----form"}
 @pytest.mark.parametrize("body, headers", [
     ({"images": [encoded(RED), encoded(picture("blue")), "?", encoded(b"text"), encoded(RED[:300])]}, JSON),
     (form(RED, picture("blue"), b"", b"text", RED[:300]), MANY)])
-def test_lists_get_a_list_with_errors_in_their_places(body, headers, kind, ask):
+def test_several_photos_get_a_list_with_errors_in_their_places(body, headers, kind, ask):
     response = ask(target="/predict?top=1", body=body, kind=kind, **headers)
     assert response.status == 200
     red, blue, *errors = response.body
-    assert (red.keys(), [*red["predictions"]], red["confident"]) == ({"predictions", "confident"}, ["red"], True)
+    assert red == {"predictions": {"red": pytest.approx(0.97, abs=0.02)}, "confident": True, "familiar": True}
     assert [*blue["predictions"]] == ["blue"]
     assert [(error.keys(), error["status"]) for error in errors] == [
         ({"error", "status"}, status) for status in ((400 if headers is JSON else 415), 415, 422)]
 
 
-def test_a_list_of_urls(ask, photo_url):
+def test_a_list_of_urls_gets_a_list(ask, photo_url):
     response = ask(body={"urls": [photo_url, "http://127.0.0.1/", photo_url, "nonsense"]})
     assert [item.get("status", 200) for item in response.body] == [200, 403, 200, 400]
 
 
-def test_a_list_of_one_is_a_list(ask):
+def test_a_list_of_one_photo_gets_a_list(ask):
     assert len(ask(body={"images": [encoded(RED)]}).body) == 1
 
 
@@ -232,7 +232,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_is_said(case, kind, ask):
+def test_a_bad_request_is_refused_with_the_reason(case, kind, ask):
     body, headers, status, words = BAD[case]
     response = ask(body=body, kind=kind, **headers)
     assert response.status == status
@@ -241,13 +241,13 @@ def test_what_is_wrong_is_said(case, kind, ask):
 
 
 @pytest.mark.parametrize("broken", [{"body": "?", "isBase64Encoded": True}, {"body": {"url": "x"}}, {"body": ["x"]}])
-def test_broken_bodies_of_events(broken, function):
+def test_an_event_with_a_broken_body_is_refused(broken, function):
     assert function.lambda_handler({**REST, **broken}, None)["statusCode"] == 400
 
 
 @pytest.mark.parametrize("top, count", [("1", 1), ("2", 2), ("3", 3), ("99", 3), ("999999999", 3), ("01", 1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_top_cuts_the_answer(top, count, kind, ask):
+def test_top_limits_the_number_of_labels(top, count, kind, ask):
     whole = ask(body=RED, kind=kind).body
     assert ask(target=f"/predict?top={top}", body=RED, kind=kind).body == dict([*whole.items()][:count])
 
@@ -265,7 +265,7 @@ def test_top_must_be_a_whole_number(top, ask):
     ("GET", "/model.tflite", 404, None), ("GET", "/../etc/passwd", 404, None),
     ("BREW", "/", 405, "GET, HEAD, OPTIONS")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_paths_and_methods(method, target, status, allow, kind, ask):
+def test_unknown_paths_get_404_and_other_methods_405(method, target, status, allow, kind, ask):
     response = ask(method, target, kind=kind)
     assert (response.status, response.headers.get("Allow")) == (status, allow)
     assert method == "HEAD" or "error" in response.body
@@ -274,7 +274,7 @@ def test_other_paths_and_methods(method, target, status, allow, kind, ask):
 @pytest.mark.parametrize("target, allow", [("/", "GET, HEAD, OPTIONS"), ("/health", "GET, HEAD, OPTIONS"),
                                            ("/predict", "POST, OPTIONS")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_preflight(target, allow, kind, ask):
+def test_a_preflight_request_is_answered_with_the_methods(target, allow, kind, ask):
     response = ask("OPTIONS", target, kind=kind, origin="https://shop.example")
     assert (response.status, response.body) == (204, "")
     assert response.headers["Access-Control-Allow-Methods"] == allow
@@ -283,20 +283,20 @@ def test_preflight(target, allow, kind, ask):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_health_is_the_models_card(kind, ask):
+def test_health_is_the_model_card_without_history_and_suspects(kind, ask):
     card = ask("GET", "/health", kind=kind).body
     assert card["versions"].keys() == {"python", "numpy", "pillow", "ai_edge_litert"}
     del card["versions"], card["model"]
     assert card == {"status": "ok", "labels": ["blue", "green", "red"], "size": [40, 30], "confidence_threshold": 0.6,
-                    "dataset": "drawn", "created": "2026-01-01", "metrics": {"test": {"accuracy": 0.9}}}
+                    "familiarity_threshold": 0.9, "dataset": "drawn", "created": "2026-01-01", "metrics": {"test": {"accuracy": 0.9}}}
 
 
-def test_head_is_get_without_its_body(ask):
+def test_head_gets_the_headers_of_get_without_a_body(ask):
     get, head = ask("GET", "/health"), ask("HEAD", "/health")
     assert (head.status, head.headers, head.body) == (200, get.headers, "")
 
 
-def test_the_page_runs_its_own_script_and_style_and_nothing_else(ask):
+def test_the_policy_of_the_page_allows_only_its_own_script_and_style(ask):
     response = ask("GET", "/")
     assert response.status == 200 and response.headers["Content-Type"] == "text/html; charset=utf-8"
     policy = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))
@@ -314,31 +314,38 @@ def test_probabilities_are_sorted_and_sum_to_one(ask):
         assert scores == sorted(scores, reverse=True) and abs(sum(scores) - 1) < 1e-6
 
 
-@pytest.mark.parametrize("colour, confident", [("red", True), ("grey", False)])
-def test_low_confidence_is_told(colour, confident, ask, capsys):
+@pytest.mark.parametrize("colour, familiarity, familiar, confident", [
+    ("red", 0.992, True, True), ("grey", 0.577, False, False),
+    ((30, 0, 0), 1, True, False),  # the probability is low
+    ((250, 120, 120), 0.827, False, False)])  # the probability is high
+def test_an_answer_says_whether_the_photo_is_familiar_and_the_answer_confident(
+        colour, familiarity, familiar, confident, ask, capsys):
     response = ask(body=picture(colour))
+    line = json.loads(capsys.readouterr().out)
     assert response.headers.get("X-Confidence") == (None if confident else "low")
-    assert json.loads(capsys.readouterr().out)["confident"] is confident
-    assert ask(body={"images": [encoded(picture(colour))]}).body[0]["confident"] is confident
-    assert response.headers["Access-Control-Expose-Headers"] == "X-Confidence, X-Model"
+    assert float(response.headers["X-Familiarity"]) == line["familiarity"] == pytest.approx(familiarity, abs=0.005)
+    assert (line["familiar"], line["confident"]) == (familiar, confident)
+    item, = ask(body={"images": [encoded(picture(colour))]}).body
+    assert (item["familiar"], item["confident"]) == (familiar, confident)
+    assert response.headers["Access-Control-Expose-Headers"] == "X-Confidence, X-Familiarity, X-Model"
 
 
 @pytest.mark.parametrize("request_", [{"body": picture("red")}, {"body": b"no photo"}, {"method": "GET", "target": "/"},
                                       {"target": "/nothing"}])
-def test_each_answer_and_log_line_names_the_model(request_, ask, function, capsys):
+def test_every_answer_and_log_line_names_the_model(request_, ask, function, capsys):
     digest = hashlib.sha256(Path(function.model_path).read_bytes()).hexdigest()[:12]
     assert ask(**request_).headers["X-Model"] == digest
     assert json.loads(capsys.readouterr().out)["model"] == digest
     assert ask("GET", "/health").body["model"] == digest
 
 
-def test_a_model_without_a_threshold_is_always_confident(tmp_path):
+def test_answers_of_a_model_without_thresholds_are_confident(tmp_path):
     response = api.load(tmp_path).lambda_handler(event(body=picture("grey")))
     assert response["statusCode"] == 200 and "X-Confidence" not in response["headers"]
 
 
 @pytest.mark.parametrize("memory, threads", [("128", 1), ("1769", 1), ("3008", 2), ("3538", 2), ("10240", 6)])
-def test_threads_are_the_cpus_that_lambda_gives(memory, threads, function, monkeypatch):
+def test_the_model_uses_as_many_threads_as_lambda_grants_cpus(memory, threads, function, monkeypatch):
     given = []
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)
     monkeypatch.setattr(function.classifier, "Model", lambda path, threads: given.append(threads) or function.MODEL)
@@ -346,11 +353,11 @@ def test_threads_are_the_cpus_that_lambda_gives(memory, threads, function, monke
     assert given == [threads]
 
 
-# What is logged.
+# The log.
 
 @pytest.fixture
 def log(function, capsys, monkeypatch):
-    """Ask, as on Lambda; returns the one line that is printed."""
+    """Ask as on Lambda, and return the line that is printed."""
     monkeypatch.setattr(function.telemetry, "FUNCTION", "classifier")
 
     def log(*arguments, **options):
@@ -360,20 +367,21 @@ def log(function, capsys, monkeypatch):
     return log
 
 
-def test_a_request_is_one_line(log):
+def test_a_request_is_logged_as_one_line(log):
     line = log(body=RED)
-    assert {key: line[key] for key in ("route", "kind", "images", "bytes", "status", "label", "confident")} == {
-        "route": "POST /predict", "kind": "raw", "images": 1, "bytes": len(RED), "status": 200, "label": "red",
-        "confident": True}
+    assert {key: line[key] for key in ("route", "kind", "images", "bytes", "status", "label")} == {
+        "route": "POST /predict", "kind": "raw", "images": 1, "bytes": len(RED), "status": 200, "label": "red"}
     assert 0 < line["decode_ms"] + line["model_ms"] < line["total_ms"] and line["request_id"]
 
 
-def test_errors_in_a_list_are_logged_too(log):
-    line = log(body={"images": [encoded(RED), "?"]})
-    assert (line["labels"], line["errors"]) == (["red"], ["the image is not valid base64"])
+def test_the_answers_and_errors_of_a_list_are_logged(log):
+    line = log(body={"images": [encoded(RED), "?", encoded(picture("grey"))]})
+    assert (line["labels"][0], line["errors"]) == ("red", ["the image is not valid base64"])
+    assert line["familiarity"] == pytest.approx([0.992, 0.577], abs=0.005)
+    assert line["confident"] == line["familiar"] == [1, 0]
 
 
-def test_refusals_are_logged_with_their_reason(log):
+def test_a_refusal_is_logged_with_its_reason(log):
     line = log(body={"image": "?"})
     assert (line["status"], line["error"]) == (400, "the image is not valid base64")
     assert (line["client_errors"], line["server_errors"]) == (1, 0)
@@ -383,7 +391,7 @@ def test_refusals_are_logged_with_their_reason(log):
     {"body": RED}, {"body": {"images": [encoded(RED), "?"]}}, {"body": {"images": ["?"]}}, {"body": b""},
     {"method": "GET", "target": "/"}])
 def test_metrics_follow_the_embedded_metric_format(log, options):
-    """The rules of CloudWatch's specification: every metric and dimension named is a field beside it, of its type."""
+    """By CloudWatch's specification, each named metric and dimension is a field of the line, of the right type."""
     line = log(**options)
     assert isinstance(line["_aws"]["Timestamp"], int)
     for directive in line["_aws"]["CloudWatchMetrics"]:
@@ -392,10 +400,10 @@ def test_metrics_follow_the_embedded_metric_format(log, options):
         for metric in directive["Metrics"]:
             assert metric["Unit"] in ("Milliseconds", "Count", "None")
             values = line[metric["Name"]] if isinstance(line[metric["Name"]], list) else [line[metric["Name"]]]
-            assert 1 <= len(values) <= 100 and all(isinstance(value, (int, float)) for value in values)
+            assert 1 <= len(values) <= 100 and all(type(value) in (int, float) for value in values)
 
 
-def test_neither_queries_nor_photos_are_logged(function, capsys, photo_url):
+def test_queries_and_photos_are_not_logged(function, capsys, photo_url):
     secrets = ["s3cret", encoded(RED)[100:140], "hunter2"]
     function.lambda_handler(event(target="/predict?token=s3cret", body={"url": photo_url + "?key=s3cret"}))
     function.lambda_handler(event(body={"url": "https://user:hunter2@example.com/?s3cret"}))
@@ -406,7 +414,7 @@ def test_neither_queries_nor_photos_are_logged(function, capsys, photo_url):
     assert output.count("\n") == 5 and not any(secret in output for secret in secrets)
 
 
-def test_a_failure_of_ours_is_logged_and_not_shown(function, ask, monkeypatch, capsys):
+def test_the_traceback_of_a_failure_is_logged_and_not_sent(function, ask, monkeypatch, capsys):
     def fail(image):
         raise RuntimeError("inner detail")
     monkeypatch.setattr(function.MODEL, "predict", fail)
@@ -438,7 +446,7 @@ proxy_events = st.fixed_dictionaries({"httpMethod": METHODS | anything}, optiona
 
 @pytest.fixture(scope="module")
 def offline():
-    """Names resolve to nothing, so that no URL that comes up is ever asked."""
+    """No host name resolves, so that no generated URL is fetched."""
     def getaddrinfo(*_, **__):
         raise socket.gaierror
     with pytest.MonkeyPatch.context() as patch:
@@ -465,10 +473,10 @@ def test_any_other_event_gets_an_answer(function, offline, sent):
     json.dumps(function.lambda_handler(sent, None))
 
 
-# The serving side by itself.
+# lambda/ in an environment of its own.
 
 def serve_alone(script: str, *arguments, **environment) -> str:
-    """Run a script where only what serving needs is installed."""
+    """Run a script in the environment that has only the packages that serving needs."""
     if not SERVING.exists():
         pytest.skip(f"{SERVING} is not there; `make .venv/ai-edge-litert/.installed` makes it")
     return subprocess.run([SERVING, "-c", script, *map(str, arguments)],
@@ -476,7 +484,7 @@ def serve_alone(script: str, *arguments, **environment) -> str:
                           text=True, timeout=300).stdout.splitlines()[-1]
 
 
-def test_serving_needs_no_tensorflow_and_no_network_code_until_a_url_is_asked_for(tmp_path, function):
+def test_serving_imports_no_tensorflow_and_network_code_only_for_urls(tmp_path, function):
     (tmp_path / "red.jpg").write_bytes(RED)
     loaded = json.loads(serve_alone(
         "import base64, json, sys, lambda_function as function\n"
@@ -489,7 +497,7 @@ def test_serving_needs_no_tensorflow_and_no_network_code_until_a_url_is_asked_fo
     assert not {"ssl", "http.client", "email", "urllib.request", "boto3", "fetch"} & set(loaded)
 
 
-def test_the_origin_of_cors_can_be_narrowed(function):
+def test_cors_can_be_limited_to_one_origin(function):
     origin = serve_alone("import lambda_function as function\n"
                          "print(function.lambda_handler({'httpMethod': 'GET', 'path': '/x'})['headers']"
                          "['Access-Control-Allow-Origin'])", MODEL_PATH=function.model_path,

@@ -1,4 +1,4 @@
-"""A model file is checked once, when it is loaded: whatever is wrong with it, the error names the file."""
+"""A model file is checked when it is loaded. The error names the file and what is wrong with it."""
 import json
 import zipfile
 
@@ -21,11 +21,11 @@ def load(path, labels=LABELS, metadata="{}") -> Model:
 @pytest.mark.parametrize("labels, metadata, words", [
     (LABELS, "[]", "not an object"), (LABELS, "null", "not an object"), (LABELS, "{", "not a model"),
     (LABELS, b"\xff", "not a model"), (b"\xff", "{}", "not a model"), ("", "{}", "labels"),
-    (LABELS, {"labels": "red"}, "labels"), (LABELS, {"labels": [1, 2, 3]}, "labels"), (LABELS, {"labels": None}, "labels"),
-    (LABELS, {"confidence_threshold": "0.5"}, "confidence_threshold"),
+    (LABELS, {"labels": "red"}, "labels"), (LABELS, {"labels": [1, 2, 3]}, "labels"),
+    (LABELS, {"labels": None}, "labels"), (LABELS, {"confidence_threshold": "0.5"}, "confidence_threshold"),
     (LABELS, {"confidence_threshold": [0.5]}, "confidence_threshold"),
-    (LABELS, {"confidence_threshold": 50}, "confidence_threshold"),
-    ("blue\nred\n", "{}", "2 labels for 3 outputs"), (LABELS + "white\n", "{}", "4 labels for 3 outputs")])
+    (LABELS, {"familiarity_threshold": 50}, "familiarity_threshold"),
+    ("blue\nred\n", "{}", "for 2 labels"), (LABELS + "white\n", "{}", "for 4 labels")])
 def test_a_file_with_a_wrong_record_is_refused_by_name(labels, metadata, words, tmp_path):
     with pytest.raises(ValueError, match=words) as raised:
         load(tmp_path / "model.tflite", labels, json.dumps(metadata) if isinstance(metadata, dict) else metadata)
@@ -38,6 +38,13 @@ def test_a_file_without_a_record_is_refused_by_name(tmp_path):
         Model(tmp_path / "model.tflite")
 
 
-def test_a_whole_file_loads(tmp_path):
+def test_a_complete_file_is_loaded(tmp_path):
     model = load(tmp_path / "model.tflite", metadata='{"confidence_threshold": 0.5}')
-    assert (model.labels, model.size, model.threshold) == (["blue", "green", "red"], colour_model.SIZE, 0.5)
+    assert (model.labels, model.size) == (["blue", "green", "red"], colour_model.SIZE)
+    assert (model.record["confidence_threshold"], model.record["familiarity_threshold"]) == (0.5, 0)
+
+
+def test_an_answer_is_confident_if_probability_and_familiarity_reach_their_thresholds(tmp_path):
+    model = load(tmp_path / "model.tflite", metadata='{"confidence_threshold": 0.5, "familiarity_threshold": 0.7}')
+    assert model.is_familiar(0.7) and not model.is_familiar(0.69)
+    assert [model.is_confident(*each) for each in ((0.5, 0.7), (0.49, 1.0), (1.0, 0.69))] == [True, False, False]

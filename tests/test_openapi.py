@@ -1,4 +1,4 @@
-"""openapi.json tells the truth about scripts/serve.py, and serve.py about itself."""
+"""openapi.json describes what scripts/serve.py answers, and serve.py behaves like API Gateway."""
 import json
 import os
 import re
@@ -19,7 +19,7 @@ from conftest import ROOT
 
 SPECIFICATION = ROOT / "lambda" / "openapi.json"
 SERVING = ROOT / ".venv" / "ai-edge-litert" / "bin" / "python"
-# scripts/serve.py on a machine whose names resolve to nothing, so that no URL that comes up is ever asked.
+# scripts/serve.py without name resolution, so that no generated URL is fetched.
 OFFLINE = """
 import runpy, socket, sys
 def getaddrinfo(*_, **__):
@@ -34,12 +34,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return colour_model.write(tmp_path_factory.mktemp("serve") / "model.tflite", confidence_threshold=0.6,
-                              dataset="drawn")
+                              familiarity_threshold=0.9, dataset="drawn")
 
 
 @pytest.fixture(scope="module", params=["1.0", "2.0"])
 def server(request, model, tmp_path_factory):
-    """The address of serve.py, running; and what it printed when it started."""
+    """The address of a running serve.py, and the lines that it printed when it started."""
     if not SERVING.exists():
         pytest.skip(f"{SERVING} is not there; `make .venv/ai-edge-litert/.installed` makes it")
     log = tmp_path_factory.mktemp("log") / "log"
@@ -66,14 +66,14 @@ def ask(url: str, method="GET", body=None, **headers) -> tuple[int, dict, bytes]
         return error.code, error.headers, error.read()
 
 
-def test_the_paths_and_methods_are_those_of_the_handler(tmp_path):
+def test_the_description_has_the_paths_and_methods_of_the_handler(tmp_path):
     routes = api.load(tmp_path).ROUTES
     described = json.loads(SPECIFICATION.read_text())["paths"]
     assert {path: {method.upper() for method in methods} for path, methods in described.items()} == {
         path: methods.keys() - {"HEAD"} for path, methods in routes.items()}
 
 
-def test_the_limits_described_are_those_of_the_code(tmp_path):
+def test_the_description_and_the_readme_name_the_limits_of_the_code(tmp_path):
     import fetch
     import image_checks
     import request
@@ -89,9 +89,9 @@ def test_the_limits_described_are_those_of_the_code(tmp_path):
 
 
 @pytest.mark.parametrize("server", ["1.0"], indirect=True)
-def test_schemathesis_finds_nothing(server, tmp_path):
-    """Requests made up from the description, right and wrong ones. Its check that every right one is accepted is left
-    out: that a text is a photo can't be described. 502 and 504 tell of the servers that URLs lead to, not of ours."""
+def test_answers_to_generated_requests_fit_the_description(server, tmp_path):
+    """Schemathesis generates valid and invalid requests. Not every valid one is accepted, as a schema can't describe
+    photos. 502 and 504 are errors of the servers that URLs lead to."""
     config = tmp_path / "schemathesis.toml"
     config.write_text('[checks.not_a_server_error]\nexpected-statuses = ["2xx", "4xx", "502", "504"]\n')
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run", SPECIFICATION,
@@ -102,7 +102,7 @@ def test_schemathesis_finds_nothing(server, tmp_path):
     assert int(re.search(r"(\d+) generated", result.stdout)[1]) > 100
 
 
-def test_the_description_is_served(server):
+def test_the_server_sends_the_description(server):
     status, headers, body = ask(server[0] + "/openapi.json")
     assert status == 200 and headers["Content-Type"] == "application/json"
     assert json.loads(body) == json.loads(SPECIFICATION.read_text())
@@ -136,7 +136,7 @@ assert ask(file(no_photo)).error.startswith("not an image")
 
 
 @pytest.mark.parametrize("server", ["1.0"], indirect=True)
-def test_a_generated_client_sends_every_kind_of_input(server, tmp_path):
+def test_a_generated_client_can_send_every_kind_of_request(server, tmp_path):
     generator = "from openapi_python_client.cli import app; app()"
     subprocess.run([sys.executable, "-c", generator, "generate", "--path", SPECIFICATION, "--meta", "none",
                     "--output-path", "client"], cwd=tmp_path, check=True, capture_output=True)
@@ -147,7 +147,7 @@ def test_a_generated_client_sends_every_kind_of_input(server, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_it_greets_with_lines_that_work(server, model, tmp_path):
+def test_the_server_prints_curl_commands_that_work(server, model, tmp_path):
     url, (title, *curls) = server
     assert title.startswith(str(model)) and f"{url}/" in title
     assert len(curls) == 3
@@ -157,10 +157,10 @@ def test_it_greets_with_lines_that_work(server, model, tmp_path):
                        capture_output=True, text=True).stdout for line in curls]
     assert json.loads(health)["labels"] == ["blue", "green", "red"]
     assert next(iter(json.loads(photo))) == "red"
-    assert "raw.githubusercontent.com is not known" in json.loads(by_url)["error"]  # the names here resolve to nothing
+    assert "raw.githubusercontent.com is not known" in json.loads(by_url)["error"]  # see OFFLINE
 
 
-def test_head_and_page_and_preflight(server):
+def test_the_page_head_requests_and_preflight_requests_work_over_http(server):
     url, _ = server
     status, headers, body = ask(url + "/")
     assert status == 200 and b"<!doctype html>" in body and "sha256-" in headers["Content-Security-Policy"]
@@ -179,7 +179,7 @@ def test_head_and_page_and_preflight(server):
     ("/%70redict?top=1", "POST", api.picture(), {"Content_Type": "image/jpeg"}, 200),
     ("/predict?top=1&top=x", "POST", api.picture(), {"Content_Type": "image/jpeg"}, 400),
     ("/nothing", "GET", None, {}, 404)])
-def test_limits_and_oddities(server, path, method, body, headers, status):
+def test_unusual_requests_get_the_right_status(server, path, method, body, headers, status):
     try:
         assert ask(server[0] + path, method, body, **headers)[0] == status
     except urllib.error.URLError as error:  # it may close before a body that is too large is sent
@@ -191,7 +191,7 @@ def serve(*arguments) -> subprocess.CompletedProcess:
                           timeout=60)
 
 
-def test_it_says_what_stands_in_its_way(model, tmp_path):
+def test_a_taken_port_and_a_broken_model_are_reported(model, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = serve("--model", model, "--port", str(taken.getsockname()[1]))
     assert result.returncode == 1 and "choose another: make serve PORT=" in result.stderr
@@ -201,17 +201,17 @@ def test_it_says_what_stands_in_its_way(model, tmp_path):
         assert result.returncode == 1 and "make model.tflite" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_make_serve_serves_the_model_it_is_told(model):
+def test_make_serve_passes_model_and_port(model):
     dry = subprocess.run(["make", "-n", "serve", f"MODEL={model}", "PORT=8123"], cwd=ROOT, capture_output=True,
                          text=True, env={**os.environ, "MAKEFLAGS": ""})
     assert f"scripts/serve.py --model '{model}' --port '8123'" in dry.stdout
 
 
-# serve.py with clients that misbehave, in this process.
+# Clients that misbehave, with serve.py in this process.
 
 @pytest.fixture
 def gateway(monkeypatch):
-    """A server that answers every request with "ok", and closes what takes over half a second to arrive."""
+    """A server that answers "ok", and closes connections whose request takes over half a second to arrive."""
     import serve
     monkeypatch.setattr(serve, "REQUEST_SECONDS", 0.5)
     monkeypatch.setattr(serve.Gateway, "lambda_handler", staticmethod(
@@ -225,7 +225,7 @@ def start(server) -> None:
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
 
 
-def test_a_client_that_trickles_is_cut_off(gateway):
+def test_a_client_that_sends_slowly_is_disconnected(gateway):
     start(gateway)
     with socket.create_connection(gateway.server_address) as client:
         client.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 99999\r\n\r\n")
@@ -245,14 +245,14 @@ def test_a_client_that_leaves_causes_no_traceback(gateway, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_target_that_is_no_url_is_refused(gateway):
+def test_a_target_that_is_not_a_url_is_refused(gateway):
     start(gateway)
     with socket.create_connection(gateway.server_address, timeout=20) as client:
         client.sendall(b"GET http://[ HTTP/1.0\r\n\r\n")
         assert client.recv(99).startswith(b"HTTP/1.1 400")
 
 
-def test_a_hundred_clients_may_come_at_once(gateway):
+def test_a_hundred_clients_can_connect_at_once(gateway):
     clients = [socket.create_connection(gateway.server_address, timeout=20) for _ in range(100)]
     start(gateway)
     for client in clients:
