@@ -15,15 +15,14 @@ PHOTO=${PHOTO:-tests/photos/pants/jeans.jpg}
 
 # Check all that can be checked beforehand, and print what is about to be deployed.
 prepare() {
-  local dataset digest threshold
+  local dataset digest
   updatable
   id=$(<"$IID") tag=${id:7:12} live=$(value Live) repository=$(value .RepositoryUri) uri=
   architecture=$(docker image inspect --format '{{.Architecture}}' "$id") ||
     die "Docker does not answer, or has lost the image." "Start it, rm -f $IID, then repeat."
   architecture=${architecture/amd64/x86_64}
-  read -r dataset threshold < <(python3 -c 'import json, sys, zipfile
-card = json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json"))
-print(card.get("dataset"), card.get("confidence_threshold", 0))' "$MODEL")
+  dataset=$(python3 -c 'import json, sys, zipfile
+print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("dataset"))' "$MODEL")
   [[ $dataset != drawn || ${FORCE-} == 1 ]] ||
     die "$MODEL was trained on drawn data, which is for tests." "Train it on photos, or repeat with FORCE=1."
   if [[ $repository ]]; then
@@ -34,7 +33,7 @@ print(card.get("dataset"), card.get("confidence_threshold", 0))' "$MODEL")
       --query 'images[0].imageId.imageDigest' --output text)
     if [[ $digest == sha256:* ]]; then uri=$repository@$digest; fi
   fi
-  parameters=("Architecture=$architecture" "ConfidenceThreshold=$threshold")
+  parameters=("Architecture=$architecture")
   if [[ ! $live ]]; then first_parameters; fi
   api_keys
   read -ra given <<<"${PARAMETERS-}"

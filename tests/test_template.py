@@ -105,7 +105,6 @@ EFFECTS = [
      [["Topic"]] * 4, [None] * 4),
     ("LogDays", 7, lambda made: [made[name]["RetentionInDays"] for name in ("FunctionLogs", "ApiLogs")],
      [7, 7], [30, 30]),
-    ("ConfidenceThreshold", 0.8, lambda made: made["UnsureAlarm"]["Threshold"], 0.8, 0),
     ("Boundary", "arn:aws:iam::1:policy/b", lambda made: made["FunctionRole"].get("PermissionsBoundary"),
      "arn:aws:iam::1:policy/b", None),
 ]
@@ -181,6 +180,14 @@ def test_the_error_alarm_counts_the_functions_own_errors(made):
     assert metric["Namespace"] == telemetry.NAMESPACE and metric["MetricName"] in telemetry.UNITS
 
 
+def test_the_unsure_alarm_watches_whether_answers_reach_both_thresholds(made):
+    import telemetry
+    alarm = made()["UnsureAlarm"]
+    assert alarm["MetricName"] == "confident" and alarm["MetricName"] in telemetry.UNITS
+    assert (alarm["ExtendedStatistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "p30", "LessThanThreshold", 0.5)
+
+
 @pytest.mark.parametrize("status, count", [(200, 0), (422, 0), (500, 1), (502, 0), (504, 0)])
 def test_a_dead_url_is_no_error_of_the_function(status, count, monkeypatch, capsys):
     import telemetry
@@ -199,7 +206,8 @@ def test_the_dashboard_shows_what_the_function_measures(made):
             namespace = line[0] if line[0] != "." else namespace
             if namespace == telemetry.NAMESPACE:
                 names.add(line[1])
-    assert {"images", "model_ms", "decode_ms", "fetch_ms", "confidence"} == names <= {*telemetry.UNITS, "confidence"}
+    assert {"images", "model_ms", "decode_ms", "fetch_ms", "confidence", "familiarity", "confident"} == names
+    assert names <= telemetry.UNITS.keys()
     assert f"{{{telemetry.NAMESPACE},function,label}}" in body
 
 
