@@ -23,6 +23,8 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed;
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 MARKUP = "<img src=x onerror=document.title='hit'>"  # as a label, a file's name, an error
+GREY, DARK_GREEN = "#808080", "#001e0a"  # not familiar to the model; familiar, but the probability is low
+UNFAMILIAR = "This does not look like any of the 3 kinds that this model knows"
 URL = "https://shop.example/shirts/red.jpg"
 
 
@@ -30,7 +32,7 @@ URL = "https://shop.example/shirts/red.jpg"
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     model = colour_model.write(folder / "model.tflite", ("blue", MARKUP, "red"), confidence_threshold=0.6,
-                               metrics={"test": {"accuracy": 0.875}})
+                               familiarity_threshold=0.9, metrics={"test": {"accuracy": 0.875}})
     with open(folder / "log", "w") as log:
         process = subprocess.Popen([sys.executable, ROOT / "scripts" / "serve.py", "--model", model, "--port", "0"],
                                    stdout=subprocess.PIPE, stderr=log, text=True)
@@ -52,7 +54,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, server):
-    """visit(path, **settings of the browser's window) -> the page; in the end nothing was against its policy."""
+    """visit(path, **settings of the browser's window) -> the page. Afterwards, checks that nothing broke its policy."""
     contexts, wrong = [], []
 
     def visit(path="/", **settings):
@@ -60,17 +62,17 @@ def visit(browser, server):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("filechooser", lambda _: None)  # else one that opens at once is missed
+        page.on("filechooser", lambda _: None)  # otherwise one that opens immediately is missed
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: "Content Security Policy" in message.text and wrong.append(message.text))
         page.on("request", lambda request: request.url.startswith((server, "data:")) or wrong.append(request.url))
-        # What fetch sends, to look at: Chromium doesn't tell the bodies that are files.
+        # Keep what fetch sends, as Chromium doesn't report bodies that are files.
         page.add_init_script("const real = fetch; window.sent = []; window.fetch = (url, options) => {"
                              "sent.push(options?.body); return real(url, options); }")
         page.route("**/prod{,/**}", lambda route: route.continue_(  # as behind a stage of API Gateway
             url=server + "/" + route.request.url.partition("/prod")[2].lstrip("/")))
         page.goto(server + path)
-        expect(page.locator("#model")).to_contain_text("Knows 3 labels")
+        expect(page.locator("#model")).to_contain_text("knows 3 labels")
         return page
     yield visit
     for context in contexts:
@@ -130,16 +132,16 @@ def test_a_small_photo_is_sent_untouched(visit):
     assert sent(page) == red["buffer"]
 
 
-def test_a_dropped_photo(visit):
+def test_dropped_photos_are_labelled(visit):
     page = visit()
     page.evaluate("addEventListener('drop', (event) => { window.stays = event.defaultPrevented; })")
     page.locator(".drop").drop({"files": [photo("blue"), photo("red")]})
     expect(page.locator("h2")).to_have_text(["blue", "red"])
     expect(page.locator(".drop")).not_to_have_class(re.compile("over"))
-    assert page.evaluate("window.stays")  # the browser doesn't open the photo in the page's place
+    assert page.evaluate("window.stays")  # the browser doesn't open the photo instead of the page
 
 
-def test_a_pasted_photo_and_a_pasted_address(visit):
+def test_a_pasted_photo_and_a_pasted_address_are_labelled(visit):
     page = visit(permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("""async (bytes) => navigator.clipboard.write([new ClipboardItem(
         {"image/png": new Blob([new Uint8Array(bytes)], {type: "image/png"})})])""", [*picture("blue", "PNG")])
@@ -149,11 +151,11 @@ def test_a_pasted_photo_and_a_pasted_address(visit):
     page.keyboard.press("Control+v")
     expect(card(page).locator(".name")).to_have_text("http://127.0.0.1/secret.jpg")
     page.locator("#url").press("Control+v")
-    expect(page.locator("#url")).to_have_value("http://127.0.0.1/secret.jpg")  # there it is text
+    expect(page.locator("#url")).to_have_value("http://127.0.0.1/secret.jpg")  # in the field, it is pasted as text
     expect(page.locator(".card")).to_have_count(2)
 
 
-def test_an_address_is_asked_for_and_its_refusal_told_in_words(visit):
+def test_an_address_is_sent_and_its_refusal_is_shown(visit):
     page = visit()
     page.fill("#url", "http://127.0.0.1/secret.jpg")
     with page.expect_response("**/predict*") as answer:
@@ -162,7 +164,7 @@ def test_an_address_is_asked_for_and_its_refusal_told_in_words(visit):
     assert answer.value.status == 403
     expect(heading(page)).to_have_text("No answer")
     expect(card(page).locator(".note")).to_have_text(answer.value.json()["error"])
-    expect(card(page).locator("button")).to_be_hidden()  # it would be the same again
+    expect(card(page).locator("button")).to_be_hidden()  # trying again would not help
 
 
 def need_key(page, key: str) -> None:
@@ -174,7 +176,7 @@ def need_key(page, key: str) -> None:
     page.route("**/predict*", check)
 
 
-def test_the_key_of_a_server_that_needs_one_is_asked_for_once_a_session(visit):
+def test_the_page_asks_for_a_needed_api_key_once_per_session(visit):
     page, questions, answers = visit(), [], ["wrong", "right"]
 
     def answer(dialog):
@@ -191,7 +193,7 @@ def test_the_key_of_a_server_that_needs_one_is_asked_for_once_a_session(visit):
     assert len(questions) == 2
 
 
-def test_a_user_without_a_key_is_asked_once_for_all_photos_and_may_try_again(visit):
+def test_a_user_without_a_key_is_asked_once_for_all_photos_and_can_try_again(visit):
     page, questions = visit(), []
 
     def answer(dialog):
@@ -207,7 +209,7 @@ def test_a_user_without_a_key_is_asked_once_for_all_photos_and_may_try_again(vis
     expect(heading(page)).to_have_text("red")
 
 
-def test_an_address_that_is_answered(visit):
+def test_labels_that_are_numbers_are_sorted_by_probability(visit):
     page = visit()
     refuse(page, 200, '{"10": 0.2, "shirt": 0.8}')
     page.fill("#url", URL)
@@ -216,7 +218,7 @@ def test_an_address_that_is_answered(visit):
     expect(card(page).locator(".share")).to_have_text(["80.0%", "20.0%"])
 
 
-def test_several_photos_keep_their_order_and_go_two_at_a_time(visit):
+def test_several_photos_keep_their_order_and_are_sent_two_at_a_time(visit):
     page = visit()
     held = []
     page.route("**/predict*", lambda route: held.append(route))
@@ -239,7 +241,7 @@ def test_several_photos_keep_their_order_and_go_two_at_a_time(visit):
 
 def test_a_large_photo_is_shrunk_and_set_upright_before_it_is_sent(visit, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 80, (3000, 4000, 3), np.uint8)
-    pixels[:, :2000, 0] += 170  # red on the left, so above when upright
+    pixels[:, :2000, 0] += 170  # red on the left, which is the top when upright
     pixels[:, 2000:, 2] += 170
     file, exif = tmp_path / "phone.jpg", Image.Exif()
     exif[274] = 6
@@ -262,21 +264,31 @@ def test_a_format_that_the_server_does_not_read_is_sent_as_jpeg_over_white(visit
     file = io.BytesIO()
     Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(file, "PNG")
     choose(page, {"name": "x.apng", "mimeType": "image/apng", "buffer": file.getvalue()})
-    expect(heading(page)).to_have_text("Not sure")
+    expect(heading(page)).to_have_text(UNFAMILIAR)
     upload = Image.open(io.BytesIO(sent(page)))
     assert upload.format == "JPEG" and min(upload.getpixel((25, 25))) > 250
 
 
-def test_low_confidence_is_said_in_words(visit):
+@pytest.mark.parametrize("colour, words, note", [
+    (GREY, UNFAMILIAR, "The closest kinds:"), (DARK_GREEN, f"Not sure: {MARKUP} or blue", "")])
+def test_an_unfamiliar_photo_and_an_unsure_answer_get_different_words(visit, colour, words, note):
     page = visit()
-    choose(page, photo("#808080", "wall.jpg"))
-    expect(heading(page)).to_have_text("Not sure")
-    expect(card(page).locator(".note")).to_have_text("It may be one of these, or none:")
+    choose(page, photo(colour))
+    expect(heading(page)).to_have_text(words)
+    expect(card(page).locator(".note")).to_have_text(note)
     expect(card(page).locator(".bars li")).to_have_count(3)
 
 
+def test_an_unfamiliar_photo_is_unsure_if_the_thresholds_are_not_known(visit):
+    page = visit()
+    page.route("**/health", lambda route: route.abort())
+    page.reload()
+    choose(page, photo(GREY))
+    expect(heading(page)).to_contain_text("Not sure: ")
+
+
 @pytest.mark.parametrize("file", [b"no photo", picture()[:300]])
-def test_what_is_no_photo_is_not_even_sent(visit, file):
+def test_a_file_that_is_not_a_photo_is_not_sent(visit, file):
     page = visit()
     page.on("request", lambda request: pytest.fail(request.url))
     choose(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": file})
@@ -288,7 +300,7 @@ def test_what_is_no_photo_is_not_even_sent(visit, file):
     (504, '{"message": "Endpoint request timed out"}', "too long", True), (500, "<html>", "status 500", True),
     (422, '{"error": "the image can\'t be decoded"}', "the image can't be decoded", False),
     (422, json.dumps({"error": MARKUP}), MARKUP, False), (200, "<html>", "status 200", False)])
-def test_answers_that_are_none_are_told_in_words(visit, status, body, words, again):
+def test_an_error_is_shown_in_words(visit, status, body, words, again):
     page = visit()
     refuse(page, status, body)
     choose(page, photo())
@@ -297,7 +309,7 @@ def test_answers_that_are_none_are_told_in_words(visit, status, body, words, aga
     expect(card(page).locator("button")).to_be_visible(visible=again)
 
 
-def test_a_server_that_is_down_is_said_and_asked_again(visit):
+def test_an_unreachable_server_is_reported_and_can_be_tried_again(visit):
     page = visit()
     page.route("**/predict*", lambda route: route.abort("connectionrefused"))
     choose(page, photo("blue"))
@@ -310,7 +322,7 @@ def test_a_server_that_is_down_is_said_and_asked_again(visit):
     expect(card(page).locator("button")).to_be_hidden()
 
 
-def test_names_and_labels_are_never_markup(visit):
+def test_names_and_labels_are_escaped(visit):
     page = visit()
     choose(page, photo("green", MARKUP + ".jpg"))
     expect(heading(page)).to_have_text(MARKUP)
@@ -323,14 +335,14 @@ def test_results_and_errors_are_announced(visit):
     page = visit()
     log = page.get_by_role("log")
     expect(log).to_have_attribute("aria-live", "polite")
-    choose(page, photo("red", "shirt.jpg"), photo("#808080", "wall.jpg"), {
+    choose(page, photo("red", "shirt.jpg"), photo(GREY, "wall.jpg"), {
         "name": "notes.txt", "mimeType": "text/plain", "buffer": b"no photo"})
-    for words in (r"shirt\.jpg\. red \d\d\.\d%", r"wall\.jpg\. Not sure\. It may be",
+    for words in (r"shirt\.jpg\. red \d\d\.\d%", r"wall\.jpg\. This does not look like any of the 3",
                   r"notes\.txt\. No answer\. Your browser"):
         expect(log).to_contain_text(re.compile(words))
 
 
-def test_every_control_has_a_name_and_is_reached_by_keyboard_with_visible_focus(visit):
+def test_every_control_has_a_name_and_a_visible_focus_and_works_by_keyboard(visit):
     page = visit(has_touch=False)
     reached = []
     for _ in range(4):
@@ -353,10 +365,10 @@ def test_every_control_has_a_name_and_is_reached_by_keyboard_with_visible_focus(
     expect(heading(page)).to_have_text("No answer")
 
 
-def test_a_phone_shows_all_without_scrolling_sideways_and_offers_its_camera(visit):
+def test_a_phone_needs_no_horizontal_scrolling_and_offers_its_camera(visit):
     page = visit(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     long = "IMG_" + "0" * 200 + ".jpg"
-    choose(page, photo("red", long), photo("green", MARKUP), photo("#808080", "wall.jpg"))
+    choose(page, photo("red", long), photo("green", MARKUP), photo(GREY, "wall.jpg"))
     page.fill("#url", "http://127.0.0.1/" + "x" * 300)
     page.press("#url", "Enter")
     expect(page.locator(".busy")).to_have_count(0)
@@ -373,7 +385,7 @@ def test_a_desktop_without_touch_has_no_camera_button(visit):
 
 
 @pytest.mark.parametrize("scheme, darker", [("dark", True), ("light", False)])
-def test_dark_and_light_follow_the_system(visit, scheme, darker):
+def test_the_colours_follow_the_system_and_have_enough_contrast(visit, scheme, darker):
     page = visit(color_scheme=scheme)
     choose(page, photo())
     expect(heading(page)).to_have_text("red")
@@ -392,7 +404,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("motion, animation", [("reduce", "none"), ("no-preference", "breathe")])
-def test_motion_is_left_out_where_it_is_not_wanted(visit, motion, animation):
+def test_the_waiting_animation_follows_the_motion_setting(visit, motion, animation):
     page = visit(reduced_motion=motion)
     page.route("**/predict*", lambda route: None)  # never answered
     choose(page, photo())
