@@ -67,44 +67,41 @@ def hurried(monkeypatch):
 
 # Each leads inside in some resolver, parser or network; {port} is where a sentinel listens on every local address.
 LOOPBACK = [
-    "http://127.0.0.1:{port}/", "http://127.0.0.1:{port}/a.jpg?x=1#y", "http://127.1:{port}/", "http://127.0.1:{port}/",
-    "http://2130706433:{port}/", "http://0x7f000001:{port}/", "http://0x7F.0.0.0x1:{port}/",
-    "http://0177.0.0.01:{port}/", "http://017700000001:{port}/", "http://127.255.255.254:{port}/",
-    "http://localhost:{port}/", "http://LOCALHOST:{port}/", "http://0:{port}/",
-    "http://0.0.0.0:{port}/", "http://[::1]:{port}/", "http://[::]:{port}/", "http://[0:0:0:0:0:0:0:1]:{port}/",
-    "http://[::ffff:127.0.0.1]:{port}/", "http://[::ffff:7f00:1]:{port}/", "http://[0::ffff:127.1.2.3]:{port}/",
-    "http://１２７.０.０.１:{port}/", "http://127。0。0。1:{port}/", "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ:{port}/",
-    "https://127.0.0.1:{port}/", "HTTP://127.0.0.1:{port}/", "  http://127.0.0.1:{port}/  ",
-    "http://inside.example:{port}/", "http://inside6.example:{port}/"]
+    "http://127.0.0.1:{port}/a.jpg?x=1#y", "http://127.1:{port}/", "http://2130706433:{port}/",
+    "http://0x7F.0.0.0x1:{port}/", "http://0177.0.0.01:{port}/", "http://127.255.255.254:{port}/",
+    "http://LOCALHOST:{port}/", "http://0:{port}/", "http://0.0.0.0:{port}/", "http://[::1]:{port}/",
+    "http://[::]:{port}/", "http://[0:0:0:0:0:0:0:1]:{port}/", "http://[::ffff:127.0.0.1]:{port}/",
+    "http://[::ffff:7f00:1]:{port}/", "http://１２７。０。0。1:{port}/", "http://ⓛⓞⓒⓐⓛⓗⓞⓢⓣ:{port}/",
+    "https://127.0.0.1:{port}/", "  HTTP://127.0.0.1:{port}/  ", "http://inside.example:{port}/",
+    "http://inside6.example:{port}/"]
 ELSEWHERE = [
-    "http://both.example:{port}/", "http://localhost.:{port}/", "http:127.0.0.1:{port}/", "http:/127.0.0.1:{port}/",
+    # names and spellings
+    "http://both.example:{port}/", "http://metadata.example/", "http://localhost.:{port}/", "http:127.0.0.1:{port}/",
+    # IPv6 that holds IPv4, link-local, unique local, multicast, documentation
     "http://[::127.0.0.1]:{port}/", "http://[64:ff9b::7f00:1]:{port}/", "http://[64:ff9b:1::7f00:1]:{port}/",
-    "http://[2002:7f00:1::]:{port}/", "http://[2002:7f00:1::1]:{port}/", "http://[2001:0:7f00:1::80ff:fffe]:{port}/",
-    "http://[fe80::1]:{port}/", "http://[fe80::1%25lo]:{port}/", "http://[fc00::1]/", "http://[fd00:ec2::254]/",
-    "http://[ff02::1]/", "http://[2001:db8::1]/", "http://[100::1]/", "http://[fec0::1]/", "http://[3fff::1]/",
+    "http://[2002:7f00:1::1]:{port}/", "http://[2001:0:7f00:1::80ff:fffe]:{port}/", "http://[fe80::1%25lo]:{port}/",
+    "http://[fd00:ec2::254]/", "http://[ff02::1]/", "http://[2001:db8::1]/", "http://[100::1]/", "http://[fec0::1]/",
+    "http://[3fff::1]/",
+    # private, shared, link-local, test, multicast and reserved IPv4
     "http://10.0.0.1/", "http://172.16.0.1/", "http://172.31.255.255/", "http://192.168.1.1/", "http://100.64.0.1/",
-    "http://169.254.169.254/latest/meta-data/iam/security-credentials/", "http://169.254.170.2/v2/credentials",
-    "http://[::ffff:169.254.169.254]/", "http://2852039166/", "http://0xa9fea9fe/", "http://0251.0376.0251.0376/",
-    "http://metadata.example/", "http://192.0.0.1/", "http://192.0.2.1/", "http://192.88.99.1/", "http://198.18.0.1/",
-    "http://198.51.100.1/", "http://203.0.113.1/", "http://224.0.0.1/", "http://240.0.0.1/", "http://255.255.255.255/",
-    "http://169.254.100.1:9001/2018-06-01/runtime/invocation/next", "http://127.0.0.1:9001/", "http://127.0.0.1:22/",
-    "http://user@127.0.0.1:{port}/", "http://user:password@127.0.0.1:{port}/",
-    "http://public.example@127.0.0.1:{port}/",
-    "http://127.0.0.1:{port}@public.example/", "http://127.0.0.1:{port}\\@public.example/",
-    "http://public.example\\@127.0.0.1:{port}/", "http://127.0.0.1:{port}#@public.example/",
-    "http://public.example:22/", "http://public.example:8080/", "http://public.example:{port}{port}/",
-    "http://public.example:-1/",
+    "http://169.254.169.254/latest/meta-data/iam/security-credentials/", "http://[::ffff:169.254.169.254]/",
+    "http://2852039166/", "http://192.0.0.1/", "http://192.0.2.1/", "http://192.88.99.1/", "http://198.18.0.1/",
+    "http://224.0.0.1/", "http://240.0.0.1/", "http://255.255.255.255/",
+    # the runtime's own API, other ports
+    "http://169.254.100.1:9001/2018-06-01/runtime/invocation/next", "http://127.0.0.1:22/",
+    "http://public.example:8080/", "http://public.example:{port}{port}/", "http://public.example:-1/",
+    # users, and what different parsers take for the host
+    "http://user:password@127.0.0.1:{port}/", "http://127.0.0.1:{port}@public.example/",
+    "http://127.0.0.1:{port}\\@public.example/", "http://127.0.0.1:{port}#@public.example/",
     "http://[127.0.0.1]:{port}/", "http://[::1:{port}/", "http://%31%32%37.0.0.1:{port}/",
-    "http://127.0.0.1%00.example/",
-    "http://127.0.0.1\r\nHost: a:{port}/", "http://127.0.0.1\t:{port}/", "http:///127.0.0.1:{port}/", "http://:{port}/",
-    "//127.0.0.1:{port}/", "127.0.0.1:{port}", "file:///etc/passwd", "file://127.0.0.1:{port}/",
-    "gopher://127.0.0.1:{port}/_GET",
-    "ftp://127.0.0.1:{port}/", "dict://127.0.0.1:{port}/", "ldap://127.0.0.1:{port}/", "data:image/png;base64,AAAA",
-    "javascript:alert(1)", "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock", "s3://", "s3://bucket/key",
-    "http://", "",
-    "x", "http://" + "a" * 300 + ".example/",
-    "http://" + "." * 7900 + "/", "http://" + "a" * 64 + ".example/",
-    "http://a..example/", "http://\ud800.example/", "http://\u2024.example/"]
+    "http://127.0.0.1%00.example/", "http://127.0.0.1\r\nHost: a:{port}/", "http://127.0.0.1\t:{port}/",
+    "http:///127.0.0.1:{port}/", "//127.0.0.1:{port}/", "127.0.0.1:{port}",
+    # other schemes
+    "file:///etc/passwd", "gopher://127.0.0.1:{port}/_GET", "ftp://127.0.0.1:{port}/", "data:image/png;base64,AAAA",
+    "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock", "s3://", "s3://bucket/key",
+    # no host, or none that a resolver may be asked for
+    "http://", "", "http://" + "." * 7900 + "/", "http://" + "a" * 64 + ".example/", "http://a..example/",
+    "http://\ud800.example/", "http://\u2024.example/"]
 INSIDE = {"inside.example": ["127.0.0.1"], "both.example": [f"{PUBLIC} 127.0.0.1"], "inside6.example": ["::1"],
           "metadata.example": ["169.254.169.254"], "public.example": [PUBLIC]}
 
@@ -168,7 +165,7 @@ def test_proxies_in_the_environment_are_not_used(sentinel, allowed, monkeypatch)
 
 # What good servers do.
 
-def test_a_plain_answer_and_what_was_asked(allowed):
+def test_a_photo_is_requested_with_its_address_percent_encoded(allowed):
     with serving(replying(http(b"photo", Content_Type="image/jpeg"))) as server:
         assert get(allowed(server) + "/a b/ü%20.jpg?q=1&r=ß x#part") == b"photo"
     line, *headers = server.requests[0].decode().strip().split("\r\n")
@@ -177,17 +174,17 @@ def test_a_plain_answer_and_what_was_asked(allowed):
 
 
 @pytest.mark.parametrize("answer", [
-    b"HTTP/1.1 200 OK\r\n\r\nphoto", b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nphoto",
+    b"HTTP/1.1 200 OK\r\n\r\nphoto", b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nphoto and more",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nph\r\n3\r\noto\r\n0\r\n\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nphoto",
-    b"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 5\r\n\r\nphoto and more"])
-def test_every_way_to_send_a_body(answer, allowed):
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Encoding: identity\r\n\r\nphoto"])
+def test_a_body_is_read_however_it_is_sent(answer, allowed):
     with serving(replying(answer)) as server:
         assert get(allowed(server)) == b"photo"
 
 
-@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-@pytest.mark.parametrize("location", ["/b.jpg", "b.jpg", "?b", "//{host}/b.jpg", "http://{host}/ü.jpg"])
+@pytest.mark.parametrize("status, location", [
+    ("301 Moved", "/b.jpg"), ("302 Found", "b.jpg"), ("303 See Other", "?b"), ("307 Temporary", "//{host}/b.jpg"),
+    ("308 Permanent", "http://{host}/ü.jpg")])
 def test_redirects_are_followed(status, location, allowed):
     def answer(connection, request):
         first = request.startswith(b"GET /a.jpg ")
@@ -197,7 +194,7 @@ def test_redirects_are_followed(status, location, allowed):
         assert get(allowed(server) + "/a.jpg") == b"photo"
 
 
-def test_several_are_fetched_at_once_and_keep_their_order(allowed):
+def test_several_urls_are_fetched_at_once_and_keep_their_order(allowed):
     together = threading.Barrier(3)
 
     def answer(connection, request):
@@ -235,23 +232,19 @@ def tls(monkeypatch, tmp_path, names):
     fetch._tls.cache_clear()
 
 
-def test_tls_asks_for_and_checks_the_name_not_the_address(tls, allowed):
+def test_tls_checks_the_name_and_not_the_address(tls, allowed):
     server, seen = tls("photos.example")
     allowed(server)
     assert get(f"https://photos.example:{server.port}/") == b"photo"
     assert seen == ["photos.example"]
 
 
-@pytest.mark.parametrize("certified", ["other.example", "127.0.0.77"])
-def test_tls_of_another_name_is_refused(certified, tls, allowed):
+@pytest.mark.parametrize("certified, trusted", [("127.0.0.77", True), ("photos.example", False)])
+def test_a_certificate_for_another_name_or_by_an_unknown_authority_is_refused(certified, trusted, tls, allowed,
+                                                                              monkeypatch):
     server, _ = tls(certified)
-    allowed(server)
-    assert refused(f"https://photos.example:{server.port}/") == 502
-
-
-def test_tls_of_an_unknown_authority_is_refused(tls, allowed, monkeypatch):
-    server, _ = tls("photos.example")
-    monkeypatch.delenv("SSL_CERT_FILE")
+    if not trusted:
+        monkeypatch.delenv("SSL_CERT_FILE")
     allowed(server)
     result = get(f"https://photos.example:{server.port}/")
     assert result.status == 502 and "certificate" in str(result)
@@ -268,14 +261,13 @@ def drip(connection, request, start=b"HTTP/1.1 200 OK\r\n\r\n", byte=b"x"):
 
 SLOW = {"body": drip, "headers": lambda connection, request: drip(connection, request, b"HTTP/1.1 200 OK\r\nX: "),
         "header lines": lambda connection, request: drip(connection, request, b"HTTP/1.1 ", b"100 C\r\n\r\nHTTP/1.1 "),
-        "status line": lambda connection, request: drip(connection, request, b"HTTP"),
         "chunks": lambda connection, request: drip(connection, request, http(Transfer_Encoding="chunked",
                                                                             Content_Length=None), b"1\r\nx\r\n"),
         "silence": lambda connection, request: connection.recv(1)}
 
 
 @pytest.mark.parametrize("kind", SLOW)
-def test_slow_servers_are_left_in_time(kind, allowed, hurried):
+def test_a_slow_server_is_given_up_in_time(kind, allowed, hurried):
     with serving(SLOW[kind]) as server:
         assert refused(allowed(server)) == 504
         assert server.ended.wait(20), "the connection was left open"
@@ -297,13 +289,13 @@ def test_a_flood_of_tiny_pieces_ends_by_its_processor_time(allowed, monkeypatch)
         assert refused(allowed(server)) == 504
 
 
-def test_a_tls_handshake_that_never_ends_is_left_in_time(allowed, hurried):
+def test_a_tls_handshake_that_never_ends_is_given_up_in_time(allowed, hurried):
     with serving(lambda connection, request: drip(connection, request, b"\x16\x03\x03\x40\x00", b"\0")) as server:
         assert refused(allowed(server).replace("http:", "https:")) == 504
         assert server.ended.wait(20)
 
 
-def test_a_slow_name_server_is_left_in_time(monkeypatch, hurried):
+def test_a_slow_name_server_is_given_up_in_time(monkeypatch, hurried):
     answer = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(20) or [])
     assert refused("http://slow.example/") == 504
@@ -324,36 +316,27 @@ def endless(start: bytes, part: bytes = b"x" * 65536):
     return behaviour
 
 
-BOMB = b"\x1f\x8b\x08" + bytes(100)
 BAD = {
     "endless body": (endless(b"HTTP/1.1 200 OK\r\n\r\n"), 413),
-    "endless chunks": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                               b"4000\r\n" + b"x" * 0x4000 + b"\r\n"),
-                       413),
     "endless chunk": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n"), 413),
     "endless header": (endless(b"HTTP/1.1 200 OK\r\nX: "), 502),
     "endless headers": (endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 9999), 502),
-    "endless status line": (endless(b"HTTP/1.1 200 "), 502),
     "too long, and says so": (replying(http(Content_Length=10_000_001)), 413),
     "too long, but says less": (endless(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), b"xxxxx"),
     "shorter than it says": (replying(http(b"short", Content_Length=9)), 502),
     "chunks cut short": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), 502),
     "chunks of nonsense": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), 502),
     "negative length": (replying(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), b""),
-    "gzip": (replying(http(BOMB, Content_Encoding="gzip")), 502),
-    "br": (replying(http(BOMB, Content_Encoding="br")), 502),
-    "gzip twice": (replying(http(BOMB, Content_Encoding="gzip, gzip")), 502),
-    "404": (replying(http(b"", "404 Not Found")), 502), "500": (replying(http(b"", "500 Oops")), 502),
-    "204": (replying(http(b"", "204 No Content")), 502), "206": (replying(http(b"x", "206 Partial")), 502),
+    "gzip": (replying(http(b"\x1f\x8b\x08" + bytes(100), Content_Encoding="gzip")), 502),
+    "404": (replying(http(b"", "404 Not Found")), 502), "206": (replying(http(b"x", "206 Partial")), 502),
     "a redirect to nowhere": (replying(http(b"", "302 Found")), 502),
     "a redirect to itself": (replying(http(b"", "302 Found", Location="/")), 502),
     "a redirect to nonsense": (replying(http(b"", "302 Found", Location="http://[")), 502),
-    "not HTTP": (replying(b"SSH-2.0-OpenSSH_9.2\r\n"), 502), "HTTP/0.9": (replying(b"photo"), 502),
-    "nothing": (replying(b""), 502)}
+    "not HTTP": (replying(b"SSH-2.0-OpenSSH_9.2\r\n"), 502), "nothing": (replying(b""), 502)}
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_servers(kind, allowed):
+def test_a_bad_server_costs_a_bounded_amount_and_gets_an_error(kind, allowed):
     behaviour, expected = BAD[kind]
     with serving(behaviour) as server:
         result = get(allowed(server))
@@ -404,17 +387,15 @@ def buckets(s3_server, monkeypatch):
     client.put_object(Bucket="photos", Key="large", Body=bytes(10_000_001))
 
 
-def test_an_object_of_an_enabled_bucket(buckets):
+def test_an_object_in_an_enabled_bucket_is_read(buckets):
     assert get("s3://photos/a b/ü.jpg") == b"photo"
 
 
 @pytest.mark.parametrize("url, status, words", [
     ("s3://private/a b/ü.jpg", 403, "S3_BUCKETS"), ("s3://photos.evil/a", 403, "S3_BUCKETS"),
-    ("s3:///a", 403, "S3_BUCKETS"),
     ("s3://photos/none.jpg", 502, "NoSuchKey"), ("s3://other/a", 502, "NoSuchBucket"),
-    ("s3://photos/large", 413, "10 MB"),
-    ("s3://photos", 400, "s3://bucket/key"), ("s3://photos/", 400, "s3://bucket/key")])
-def test_objects_that_are_refused(buckets, url, status, words):
+    ("s3://photos/large", 413, "10 MB"), ("s3://photos/", 400, "s3://bucket/key")])
+def test_an_object_that_may_not_or_can_not_be_read_is_refused(buckets, url, status, words):
     result = get(url)
     assert result.status == status and words in str(result)
 
