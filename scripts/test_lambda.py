@@ -97,7 +97,9 @@ def send_all(args: argparse.Namespace, photos: list[tuple[str, str | None]]) -> 
             print(f"{photo} was refused: {answer}", file=sys.stderr)
         elif not label:
             print(f"{photo}, answered in {times[-1]:.0f} ms")
-            print_bars([(name, share, "") for name, share in answer.items()])
+            width = max(map(len, answer))
+            for name, share in answer.items():
+                print(f"  {name:{width}} {share:8.2%} {bar(share, 40)}")
         elif label not in answer:
             fail(f"{photo} is labelled {label}, but the function knows {', '.join(sorted(answer))}")
         else:
@@ -105,8 +107,8 @@ def send_all(args: argparse.Namespace, photos: list[tuple[str, str | None]]) -> 
         if len(times) % 20 == 0:
             print(f"{len(times)} of {len(photos)} photos", file=sys.stderr)
     if total:
-        print_bars([(label, right[label] / count, f"{right[label]:4} of {count:<4} ")
-                    for label, count in sorted(total.items())])
+        for label, count in sorted(total.items()):
+            print(f"  {label:12} {right[label] / count:8.2%} {right[label]:4} of {count}")
         accuracy = right.total() / total.total()
         p50, p90, p99 = (sorted(times)[math.ceil(share * len(times)) - 1] for share in (0.5, 0.9, 0.99))
         print(f"accuracy {accuracy:.4f} ({right.total()} of {total.total()} right, {refused} refused)")
@@ -115,12 +117,6 @@ def send_all(args: argparse.Namespace, photos: list[tuple[str, str | None]]) -> 
             fail(f"the accuracy is below {args.min_accuracy}")
     if refused:
         fail(f"{refused} of {len(photos)} photos were refused")
-
-
-def print_bars(rows: list[tuple[str, float, str]]) -> None:  # (name, share, note)
-    width = max(len(name) for name, _, _ in rows)
-    for name, share, note in rows:
-        print(f"  {name:{width}} {share:8.2%} {note}{bar(share, 40)}")
 
 
 def main() -> None:
