@@ -1,9 +1,10 @@
 """Measure a model on all splits and write the report.
 
     python scripts/evaluate.py --index data/clothing/index.csv --model artifacts/model.tflite \
-        --output artifacts/report/report.html
+        --output artifacts/report/report.html --extra data/worn/index.csv
 
 writes metrics.json and the pictures beside the page, then the page. It prints the figures and the path of the page.
+The validation photos of the extra index are measured as one more split, which is named after its folder: worn.
 """
 import argparse
 import json
@@ -17,29 +18,41 @@ from tqdm import tqdm
 
 from common import atomic, fail
 from serving import ImageError, Model, preprocess
-from training.index import Photo, read_index
+from training.index import SPLITS, Photo, read_index
 
 
-def check_labels(args: argparse.Namespace, labels: list[str], photos: list[Photo]) -> None:
-    """End the script if model and photos have different labels, or if there are no test photos."""
+def read_photos(index: Path, extra: Path | None) -> list[Photo]:
+    """The photos of an index, and the validation photos of a further one as a split named after its folder."""
+    photos = read_index(index)
+    if not any(photo.split == "test" for photo in photos):
+        fail(f"{index} lists no test photos, so the model can't be measured; add a test split to the photos")
+    if not extra:
+        return photos
+    name = extra.resolve().parent.name
+    more = [photo._replace(split=name) for photo in read_index(extra) if photo.split == "validation"]
+    if name in SPLITS or not more:
+        fail(f"{extra} must list validation photos, and its folder must not be named {', '.join(SPLITS)}")
+    return photos + more
+
+
+def check_labels(model_path: Path, labels: list[str], photos: list[Photo]) -> None:
+    """End the script if the model and the photos have different labels."""
     in_photos = {photo.label for photo in photos}
     differences = [f"only in the {place}: {', '.join(sorted(extra))}" for place, extra in
                    (("model", set(labels) - in_photos), ("photos", in_photos - set(labels))) if extra]
     if differences:
-        fail(f"{args.model} and {args.index} have different labels ({'; '.join(differences)}); "
+        fail(f"{model_path} and the photos have different labels ({'; '.join(differences)}); "
              "choose a model and photos that belong together: set MODEL, DATASET or DATA")
-    if not any(photo.split == "test" for photo in photos):
-        fail(f"{args.index} lists no test photos, so the model can't be measured; add a test split to the photos")
 
 
-def predict(model_path: Path, photos: list[Photo]) -> np.ndarray:
-    """The probabilities of every photo, float32 [photos, labels]. Each core has an interpreter of its own."""
+def predict(model_path: Path, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities, float32 [photos, labels], and familiarity, float [photos]. Each core has its own interpreter."""
     thread = threading.local()
 
     def start() -> None:
         thread.model = Model(model_path)
 
-    def predict_one(photo: Photo) -> np.ndarray:
+    def predict_one(photo: Photo) -> tuple[np.ndarray, float]:
         try:
             return thread.model.predict(preprocess(photo.path, thread.model.size))
         except (OSError, ImageError) as error:
@@ -47,7 +60,8 @@ def predict(model_path: Path, photos: list[Photo]) -> np.ndarray:
 
     with ThreadPoolExecutor(os.cpu_count(), initializer=start) as pool:
         progress = tqdm(pool.map(predict_one, photos), "predicting", len(photos), unit=" photos", mininterval=1)
-        return np.stack(list(progress))
+        probabilities, familiarity = zip(*progress)
+    return np.stack(probabilities), np.array(familiarity)
 
 
 def main() -> None:
@@ -55,23 +69,24 @@ def main() -> None:
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--model", type=Path, required=True, help="model.tflite to measure")
     parser.add_argument("--output", type=Path, required=True, help="the page to write, report.html")
+    parser.add_argument("--extra", type=Path, help="index.csv of further photos; its validation photos are measured")
     args = parser.parse_args()
-    photos = read_index(args.index)
+    photos = read_photos(args.index, args.extra)
     try:
         model = Model(args.model)
     except (OSError, ValueError, RuntimeError) as error:
         fail(f"can't read the model {args.model} ({error}); `make model.tflite` trains one")
-    check_labels(args, model.labels, photos)
-    from report import figures, page, pictures  # late: Matplotlib and scikit-learn take seconds to import
-    probabilities = predict(args.model, photos)
-    measured = figures.measure(args.model, args.index, model, photos, probabilities)
-    tiles = pictures.choose(model, photos, probabilities)
+    check_labels(args.model, model.labels, photos)
+    from report import figures, page, pictures, tiles  # late: Matplotlib and scikit-learn take seconds to import
+    probabilities, familiarity = predict(args.model, photos)
+    measured = figures.measure(args.model, args.index, model, photos, probabilities, familiarity)
+    groups = tiles.choose(args.model, model, photos, probabilities, familiarity)
     folder = args.output.parent
-    pictures.draw(folder, tiles, measured["calibration"], model.record.get("history"))
+    pictures.draw(folder, groups, measured["calibration"], model.record.get("history"))
     with atomic(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(measured, indent=1))
     with atomic(args.output) as temporary:
-        temporary.write_text(page.render(measured, tiles, folder), encoding="utf-8")
+        temporary.write_text(page.render(measured, groups, folder), encoding="utf-8")
     print(page.summary(measured))
     print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB); metrics.json and the pictures are beside it")
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 import colour_model
 import evaluate
+from report import figures
+from serving import Model
 from training.index import Photo, data_digest, read_index, write_index
 
 LABELS = ("$a_$ & <i>blue", "green", "red")  # users choose the labels, so none of this may be read as markup
@@ -73,9 +75,9 @@ def index(tmp_path_factory):
     return folder / "index.csv"
 
 
-def run(index, model, output):
+def run(index, model, output, *flags):
     """Run evaluate.py in this process, which has loaded TensorFlow already."""
-    arguments = ["evaluate.py", "--index", index, "--model", model, "--output", output]
+    arguments = ["evaluate.py", "--index", index, "--model", model, "--output", output, *flags]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(argument) for argument in arguments])
         evaluate.main()
@@ -83,17 +85,21 @@ def run(index, model, output):
 
 @pytest.fixture(scope="module")
 def report(index, tmp_path_factory):
-    """A complete report: its folder, metrics and page."""
+    """A complete report: its folder, metrics and page. The extra photos are one red and one green one, both "red"."""
     folder = tmp_path_factory.mktemp("artifacts")
+    photos = read_index(index)
+    worn = [photo._replace(label="red") for photo in photos if photo.path.name == "5.png" and photo.label != LABELS[0]]
+    (folder / "worn").mkdir()
+    write_index(folder / "worn" / "index.csv", worn + [photo for photo in photos if photo.split == "train"])
     history = [{"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 1 / epoch, "val_loss": 2 / epoch,
                 "val_accuracy": None} for epoch in (1, 2, 3)]
     suspects = [{"path": "data/elsewhere/train/1/3.png", "label": "green", "suggested": "red", "probability": 0.01},
                 {"path": "train/1/gone.png", "label": "green", "suggested": "red", "probability": 0.02}]
-    model = colour_model.write(folder / "model.tflite", LABELS, confidence_threshold=0.6, history=history,
-                               suspects=suspects, dataset="drawn", flags={"epochs": 3, "freeze": "<i>"},
-                               data_digest=data_digest(read_index(index)))
+    model = colour_model.write(folder / "model.tflite", LABELS, confidence_threshold=0.6, familiarity_threshold=0.7,
+                               history=history, suspects=suspects, dataset="drawn",
+                               flags={"epochs": 3, "freeze": "<i>"}, data_digest=data_digest(photos))
     output = folder / "report" / "report.html"
-    run(index, model, output)
+    run(index, model, output, "--extra", folder / "worn" / "index.csv")
     return SimpleNamespace(folder=output.parent, page=Page(output.read_text()), html=output.read_text(), model=model,
                            metrics=json.loads((output.parent / "metrics.json").read_text()))
 
@@ -101,7 +107,7 @@ def report(index, tmp_path_factory):
 def test_metrics_hold_the_figures_of_each_split(report):
     splits = report.metrics["splits"]
     assert [(split, row["photos"], row["correct"]) for split, row in splits.items()] == [
-        ("train", 15, 15), ("validation", 6, 6), ("test", 9, 7)]
+        ("train", 15, 15), ("validation", 6, 6), ("test", 9, 7), ("worn", 2, 1)]
     assert splits["test"]["accuracy"] == 7 / 9
     assert splits["test"]["accuracy_interval"] == pytest.approx([0.4526, 0.9368], abs=1e-4)
     assert report.metrics["gap"] == {"train": pytest.approx(2 / 9), "validation": pytest.approx(2 / 9)}
@@ -117,9 +123,23 @@ def test_metrics_hold_the_figures_of_each_label(report):
     assert list(report.metrics["per_label"]) == list(LABELS)
 
 
-def test_metrics_hold_confidence_and_calibration(report):
-    # The eight clear colours reach the threshold, one of them with a wrong label; the grey picture does not.
-    assert report.metrics["confident"] == {"threshold": 0.6, "share": 8 / 9, "accuracy": 7 / 8}
+def test_metrics_hold_the_confident_and_familiar_share_of_each_split(report):
+    shares = {split: [row[name] for name in ("familiar", "confident", "confident_accuracy", "confident_and_wrong")]
+              for split, row in report.metrics["splits"].items()}
+    # In test, eight clear colours reach both thresholds, one of them with a wrong label; the grey picture reaches none.
+    assert shares == {"train": [1, 1, 1, 0], "validation": [1, 1, 1, 0], "test": [8 / 9, 8 / 9, 7 / 8, 1 / 9],
+                      "worn": [1, 1, 1 / 2, 1 / 2]}
+
+
+@pytest.mark.parametrize("thresholds, familiar", [((0.6, 0.99999), 0), ((0.99999, 0.7), 1)])
+def test_a_photo_that_misses_one_threshold_is_not_confident(tmp_path, thresholds, familiar):
+    record = dict(zip(("confidence_threshold", "familiarity_threshold"), thresholds))
+    model = Model(colour_model.write(tmp_path / "model.tflite", **record))
+    shares = figures.confidence(model, np.array([[0.9, 0.1, 0]]), np.array([0.8]), np.array([0]))
+    assert shares == {"familiar": familiar, "confident": 0, "confident_accuracy": None, "confident_and_wrong": 0}
+
+
+def test_metrics_hold_the_calibration(report):
     bins = report.metrics["calibration"]
     assert len(bins) == 15 and [row["count"] for row in bins if row["count"]] == [1, 8]
     assert bins[0] == {"count": 0, "confidence": None, "accuracy": None}
@@ -137,7 +157,7 @@ def test_metrics_describe_the_model(report):
 def test_the_page_links_to_its_sections(report):
     assert [tag for tag, _ in report.page.tags].count("h1") == 1
     links = {attributes["href"][1:] for tag, attributes in report.page.tags if tag == "a"}
-    assert links <= set(report.page.sections) and len(links) == 10
+    assert links <= set(report.page.sections) and len(links) == 13
 
 
 def test_the_page_shows_the_figures(report):
@@ -145,7 +165,8 @@ def test_the_page_shows_the_figures(report):
     assert "Test accuracy77.8 %7 of 9 photos; 95 % interval: 45.3 to 93.7 %" in text
     assert "22.2 points lower than train accuracy and 22.2 points lower than validation accuracy." in text
     assert f"{LABELS[0]} predicted as red: 1 of 3" in text
-    assert "87.5 % of those predictions are correct" in text and '"freeze": "<i>"' in text
+    assert "a probability of at least 60.0 % and a familiarity of at least 0.70." in text
+    assert "test88.9 %88.9 %87.5 %11.1 % worn100.0 %100.0 %50.0 %50.0 %" in text and '"freeze": "<i>"' in text
 
 
 def test_the_page_is_self_contained(report):
@@ -157,13 +178,19 @@ def test_the_page_is_self_contained(report):
                 assert value.startswith("#" if tag == "a" else "data:")
     assert "url(" not in report.html and "@import" not in report.html and "http://" not in report.html
     assert {name: section.images for name, section in report.page.sections.items() if section.images} == {
-        "calibration": 1, "training": 1, "predictions": 9, "mistakes": 2, "suspects": 1, "samples": 3, "augmented": 10}
+        "calibration": 1, "training": 1, "predictions": 9, "mistakes": 2, "unfamiliar": 9, "outliers": 10,
+        "suspects": 1, "samples": 3, "augmented": 10}
 
 
 def test_the_page_shows_the_most_confident_mistakes_first(report):
     text = report.page.sections["mistakes"].text
     assert text.index("✗ red") < text.index(f"actually {LABELS[0]}") < text.index(HOSTILE_NAME)
     assert text.index(HOSTILE_NAME) < text.index("actually green")
+
+
+def test_the_page_shows_the_least_familiar_test_photos_first(report):
+    text = report.page.sections["unfamiliar"].text
+    assert text.index("familiarity 0.6") < text.index("test/1/9.png") < text.index("familiarity 0.9")
 
 
 def test_the_page_shows_suspects_that_the_index_still_lists(report):
@@ -174,7 +201,7 @@ def test_the_page_shows_suspects_that_the_index_still_lists(report):
 
 def test_the_pictures_are_beside_the_page_and_nothing_temporary_is_left(report):
     pictures = ["augmented.jpg", "calibration.png", "curves.png", "mistakes.jpg", "predictions.jpg", "samples.jpg",
-                "suspects.jpg"]
+                "suspects.jpg", "unfamiliar_test.jpg", "unfamiliar_train.jpg"]
     assert sorted(path.name for path in report.folder.iterdir()) == sorted([*pictures, "metrics.json", "report.html"])
     for name in pictures:
         with Image.open(report.folder / name) as image:
@@ -193,9 +220,10 @@ def test_the_page_says_in_words_what_is_missing(report, index, tmp_path, capsys)
     assert "lists none" in page.sections["suspects"].text
     assert "every test photo is classified correctly" in page.sections["mistakes"].text
     assert "no training photos" in page.sections["augmented"].text
+    assert "no training photos" in page.sections["outliers"].text
     assert str(output) in printed and "100.0 %" in printed
     for text in (page.text, printed):
-        assert "trained with other photos" in text and "no confidence threshold" in text
+        assert "trained with other photos" in text
 
 
 def test_a_model_with_other_labels_is_refused(index, tmp_path):
@@ -227,6 +255,20 @@ def test_a_file_that_is_not_a_model_is_refused(index, tmp_path, content):
         (tmp_path / "model.tflite").write_bytes(content)
     with pytest.raises(SystemExit, match="can't read the model .*make model.tflite"):
         run(index, tmp_path / "model.tflite", tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("name, split, label, message", [
+    ("worn", "train", "red", "must list validation photos"),
+    ("test", "validation", "red", "must not be named"),
+    ("worn", "validation", "scarf", "only in the photos: scarf"),
+])
+def test_an_extra_index_that_would_spoil_the_figures_is_refused(index, tmp_path, name, split, label, message):
+    (tmp_path / name).mkdir()
+    extra = tmp_path / name / "index.csv"
+    write_index(extra, [photo._replace(split=split, label=label) for photo in read_index(index)[:2]])
+    model = colour_model.write(tmp_path / "model.tflite", LABELS)
+    with pytest.raises(SystemExit, match=message):
+        run(index, model, tmp_path / "report.html", "--extra", extra)
 
 
 def test_an_index_without_test_photos_is_refused(index, tmp_path):

@@ -1,6 +1,7 @@
 """The figures of the report: everything that metrics.json holds.
 
-Throughout, `probabilities` is float32 [photos, labels] and `targets` is int [photos], the indices of the true labels.
+Throughout, `probabilities` is float32 [photos, labels], `familiarity` is float [photos], and `targets` is int [photos],
+the indices of the true labels.
 """
 import time
 from pathlib import Path
@@ -17,21 +18,25 @@ from training.index import SPLITS, Photo, data_digest
 WARM_UP_RUNS, LATENCY_RUNS = 5, 50
 
 
-def measure(model_path: Path, index: Path, model: Model, photos: list[Photo], probabilities: np.ndarray) -> dict:
-    """The content of metrics.json. `confident`, `per_label`, `confusion_matrix` and `calibration` describe test."""
+def measure(model_path: Path, index: Path, model: Model, photos: list[Photo], probabilities: np.ndarray,
+            familiarity: np.ndarray) -> dict:
+    """The content of metrics.json. `per_label`, `confusion_matrix` and `calibration` describe test."""
     targets = np.array([model.labels.index(photo.label) for photo in photos])
-    rows = {split: np.array([photo.split == split for photo in photos]) for split in SPLITS}
-    splits = {split: summarize(probabilities[mask], targets[mask]) for split, mask in rows.items() if mask.any()}
+    order = dict.fromkeys((*SPLITS, *(photo.split for photo in photos)))  # an extra split comes last
+    rows = {split: np.array([photo.split == split for photo in photos]) for split in order}
+    splits = {split: summarize(probabilities[mask], targets[mask])
+              | confidence(model, probabilities[mask], familiarity[mask], targets[mask])
+              for split, mask in rows.items() if mask.any()}
     test = probabilities[rows["test"]], targets[rows["test"]]
     record = {key: value for key, value in model.record.items() if key not in ("labels", "history", "suspects")}
-    digest = data_digest(photos)
+    digest = data_digest([photo for photo in photos if photo.split in SPLITS])
     return {
         "model": str(model_path), "file_bytes": model_path.stat().st_size, "input_size": model.size,
         "index": str(index), "data_digest": digest,
         "same_data": digest == record["data_digest"] if "data_digest" in record else None,
         "splits": splits,
-        "gap": {split: splits[split]["accuracy"] - splits["test"]["accuracy"] for split in splits if split != "test"},
-        "confident": confident(*test, record.get("confidence_threshold")),
+        "gap": {split: splits[split]["accuracy"] - splits["test"]["accuracy"] for split in ("train", "validation")
+                if split in splits},
         "per_label": per_label(model.labels, *test),
         "confusion_matrix": confusion_matrix(test[1], test[0].argmax(1), labels=range(len(model.labels))).tolist(),
         "calibration": calibration(*test),
@@ -50,14 +55,15 @@ def summarize(probabilities: np.ndarray, targets: np.ndarray) -> dict:
             "ece": ece(probabilities, targets)}
 
 
-def confident(probabilities: np.ndarray, targets: np.ndarray, threshold: float | None) -> dict | None:
-    """The share of photos that reach the model's confidence threshold, and the accuracy on those."""
-    if threshold is None:
-        return None
-    above = probabilities.max(1) >= threshold
-    correct = (probabilities.argmax(1) == targets)[above]
-    return {"threshold": threshold, "share": float(above.mean()),
-            "accuracy": float(correct.mean()) if above.any() else None}
+def confidence(model: Model, probabilities: np.ndarray, familiarity: np.ndarray, targets: np.ndarray) -> dict:
+    """Shares of the photos: familiar, confident (above both thresholds), confident and wrong; and the accuracy of the
+    confident predictions, None if there are none."""
+    confident = np.array([model.is_confident(*pair) for pair in zip(probabilities.max(1), familiarity)])
+    correct = probabilities.argmax(1) == targets
+    return {"familiar": float(model.is_familiar(familiarity).mean()),
+            "confident": float(confident.mean()),
+            "confident_accuracy": float(correct[confident].mean()) if confident.any() else None,
+            "confident_and_wrong": float((confident & ~correct).mean())}
 
 
 def per_label(labels: list[str], probabilities: np.ndarray, targets: np.ndarray) -> dict[str, dict]:

@@ -8,7 +8,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from report.pictures import MARKS, Tile
+from report.tiles import MARKS, Tile
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -18,8 +18,12 @@ def summary(figures: dict) -> str:
     for split, row in figures["splits"].items():
         lines.append(f"{split:11}{row['photos']:7}{percent(row['accuracy']):>10}  {interval(row):<16}"
                      f"{percent(row['macro_f1']):>9}{row['loss']:8.3f}{percent(row['ece']):>8}")
-    lines += [confidence(figures), latency(figures), warning(figures)]
-    return "\n".join(filter(None, lines)).replace(NBSP, " ")
+    lines.append(f"\n{'':11}{'familiar':>9}{'confident':>11}{'accuracy of those':>19}{'confident and wrong':>21}")
+    for split, row in figures["splits"].items():
+        lines.append(f"{split:11}{percent(row['familiar']):>9}{percent(row['confident']):>11}"
+                     f"{percent(row['confident_accuracy']):>19}{percent(row['confident_and_wrong']):>21}")
+    lines += ["", thresholds(figures), latency(figures), warning(figures)]
+    return "\n".join(lines).rstrip().replace(NBSP, " ")
 
 
 def render(figures: dict, tiles: dict[str, list[Tile]], folder: Path) -> str:
@@ -29,7 +33,7 @@ def render(figures: dict, tiles: dict[str, list[Tile]], folder: Path) -> str:
     environment.filters.update(percent=percent, interval=interval, photo=photo, chart=chart, zip=zip)
     return environment.get_template("page.html").render(
         figures=figures, tiles=tiles, calibration=folder / "calibration.png", curves=folder / "curves.png",
-        confidence=confidence(figures), confused=confused(figures), warning=warning(figures),
+        thresholds=thresholds(figures), confused=confused(figures), warning=warning(figures),
         record=json.dumps(figures["record"], indent=1), marks=MARKS)
 
 
@@ -53,12 +57,10 @@ def chart(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def confidence(figures: dict) -> str:
-    row = figures["confident"]
-    if not row:
-        return "The model's record has no confidence threshold."
-    return (f"{percent(row['share'])} of the test photos reach the confidence threshold of "
-            f"{percent(row['threshold'])}; {percent(row['accuracy'])} of those predictions are correct.")
+def thresholds(figures: dict) -> str:
+    record = figures["record"]
+    return (f"Confident predictions have a probability of at least {percent(record['confidence_threshold'])} and a "
+            f"familiarity of at least {record['familiarity_threshold']:.2f}.")
 
 
 def latency(figures: dict) -> str:
