@@ -24,6 +24,7 @@ check_names = $(foreach name,$1,$(if $(shell [[ $(call quote,$($(name))) =~ ^[[:
 
 # $(call track,FILE,VALUE): a rule for FILE, which holds VALUE and is stale when VALUE has changed. VALUE has $$ for $:
 # it is compared while parsing, so that `make -n` and `make -q` tell the truth, and computed again when FILE is written.
-track = $(eval $1 = $2)$(eval $1: $(if $(call differ,$(file <$1),$($1)),FORCE) ; $$(write_value))
+# Make 4.3 sometimes leaves the line's end in $(file <…).
+track = $(eval $1 = $2)$(eval $1: $(if $(call differ,$(subst $(newline),,$(file <$1)),$($1)),FORCE) ; $$(write_value))
 differ = $(subst x$1,,x$2)$(subst x$2,,x$1)
 write_value = @mkdir -p $(@D) && printf '%s\n' $(call quote,$($@)) >$@
