@@ -14,7 +14,7 @@ from training.fine_tuning import training_data
 from training.head import fit_head
 from training.index import read_index
 from training.photos import load_split
-from training.record import new_record, save_model
+from training.record import load_model, new_record, save_model
 from training_runs import SIZE, record_of, script, successful, train_arguments
 
 
@@ -35,11 +35,10 @@ def test_lower_layers_and_running_statistics_stay_as_they_were(photos, trained):
 
 
 def test_the_head_is_fitted_again_to_the_features_of_the_fine_tuned_backbone(photos, trained):
-    import keras
-    model, record, train = keras.models.load_model(trained), record_of(trained), load(photos, "train")
+    model, record, train = load_model(trained), record_of(trained), load(photos, "train")
     both = np.concatenate([train.images, train.images[:, :, ::-1]])
     features = model.get_layer("backbone").predict(both, verbose=0).mean((1, 2))
-    wanted = fit_head(features, np.tile(train.targets, 2), 10)
+    wanted = fit_head(features, np.tile(train.targets, 2), np.ones(120), 10)
     for own, fitted in zip(model.get_layer("logits").get_weights(), wanted):
         np.testing.assert_allclose(own * record["temperature"], fitted, atol=0.02 * np.abs(fitted).max())
 
@@ -83,7 +82,7 @@ def test_changed_source_code_is_another_recipe(photos, tmp_path, monkeypatch, so
 
 def fingerprint(photos, rows=slice(None), **changes):
     args = argparse.Namespace(index=photos / "index.csv", backbone=photos / "backbone.keras", output="model.keras",
-                              soft_labels=None, size=SIZE, lr=1e-3)
+                              soft_labels=None, extra=None, size=SIZE, lr=1e-3)
     vars(args).update(changes)
     return new_record(args, read_index(args.index)[rows], "backbone")["fingerprint"]
 
@@ -91,7 +90,8 @@ def fingerprint(photos, rows=slice(None), **changes):
 def test_changed_flags_photos_backbone_and_soft_labels_are_other_recipes(photos, tmp_path):
     other = tmp_path / "other file"
     other.write_bytes(b"other content")
-    variants = [{}, {"lr": 3e-4}, {"rows": slice(1, None)}, {"backbone": other}, {"soft_labels": other}]
+    variants = [{}, {"lr": 3e-4}, {"rows": slice(1, None)}, {"backbone": other}, {"soft_labels": other},
+                {"extra": photos / "index.csv"}]
     assert len({fingerprint(photos, **changes) for changes in variants}) == len(variants)
     assert fingerprint(photos, output="another.keras") == fingerprint(photos)
 
@@ -116,7 +116,7 @@ def test_an_epoch_has_the_same_data_in_every_run_and_other_data_than_the_next(ph
     def batches(epoch, seed=1):
         data = training_data(tf.constant(train.images), tf.one_hot(train.targets, 10), range(epoch, epoch + 1),
                              argparse.Namespace(seed=seed, batch=32))
-        return [np.concatenate(parts) for parts in zip(*data.as_numpy_iterator())]
+        return [np.concatenate(parts) for parts in zip(*data.as_numpy_iterator())][:2]
 
     (images, targets), (again, targets_again) = batches(epoch=3), batches(epoch=3)
     np.testing.assert_array_equal(images, again)
@@ -125,14 +125,25 @@ def test_an_epoch_has_the_same_data_in_every_run_and_other_data_than_the_next(ph
         assert np.abs(images - other).mean() > 10
 
 
+def test_a_mixed_example_has_targets_that_sum_to_1_and_the_mean_weight(photos):
+    import tensorflow as tf
+    train = load(photos, "train")
+    targets = tf.one_hot(train.targets, 10) * np.where(train.targets == 0, 0.5, 1.0)[:, None]
+    data = training_data(tf.constant(train.images), targets, range(1), argparse.Namespace(seed=1, batch=60))
+    _, mixed, weights = next(data.as_numpy_iterator())
+    np.testing.assert_allclose(mixed.sum(1), 1, atol=1e-5)
+    assert weights.min() < 0.6 and weights.max() > 0.99
+    np.testing.assert_allclose(weights * mixed[:, 0], 1 - weights, atol=1e-5)  # as label 0 weighs half
+
+
 def test_soft_labels_belong_to_view_epochs_which_repeat_mirrored(photos):
     import tensorflow as tf
     train, args = load(photos, "train"), argparse.Namespace(seed=1, batch=32)
     images, targets = tf.constant(train.images), tf.one_hot(train.targets, 10)
     soft_labels = np.random.default_rng(0).uniform(size=(3, 60, 10)).astype(np.float16)
-    views = np.concatenate([views for views, _ in training_data(images, targets, range(1, 2), args)])
+    views = np.concatenate([views for views, *_ in training_data(images, targets, range(1, 2), args)])
     for epoch, flip in ((1, 1), (1 + 3, -1), (1 + 6, 1)):
         batches = training_data(images, targets, range(epoch, epoch + 1), args, soft_labels)
-        seen, probabilities = map(np.concatenate, zip(*batches))
+        seen, probabilities, _ = map(np.concatenate, zip(*batches))
         np.testing.assert_array_equal(probabilities, soft_labels[1])
         np.testing.assert_array_equal(seen[:, :, ::flip], views)

@@ -1,7 +1,7 @@
 """The linear head: what it predicts, unusual numbers of labels, and the labels that it doubts."""
 import numpy as np
 import pytest
-from training.head import HalfwayScaler, fit_head, find_suspects, linear_head
+from training.head import HalfwayScaler, find_suspects, fit_head, linear_head, with_familiarity
 from training.index import Photo
 from training.metrics import softmax
 
@@ -24,25 +24,47 @@ def test_channels_are_scaled_half_way_between_one_scale_for_all_and_one_for_each
 @pytest.mark.parametrize("labels", [2, 3, 10])
 def test_the_folded_head_predicts_what_scaler_and_regression_predict(labels):
     features, targets = clusters(labels, 30)
-    weights, bias = fit_head(features, targets, labels)
-    assert weights.shape == (20, labels) and weights.dtype == bias.dtype == np.float32
+    kernel, bias = fit_head(features, targets, np.ones(len(targets)), labels)
+    assert kernel.shape == (20, labels) and kernel.dtype == bias.dtype == np.float32
     wanted = linear_head(len(features)).fit(features, targets).predict_proba(features)
-    np.testing.assert_allclose(softmax(features @ weights + bias), wanted, atol=1e-3)
+    np.testing.assert_allclose(softmax(features @ kernel + bias), wanted, atol=1e-3)
     assert (wanted.argmax(1) == targets).mean() > 0.9
 
 
 def test_a_label_without_training_photos_is_improbable():
     features, targets = clusters(3, 30)
-    weights, bias = fit_head(features[targets != 1], targets[targets != 1], 3)
-    probabilities = softmax(features[targets != 1] @ weights + bias)
+    features, targets = features[targets != 1], targets[targets != 1]
+    kernel, bias = fit_head(features, targets, np.ones(len(targets)), 3)
+    probabilities = softmax(features @ kernel + bias)
     assert probabilities[:, 1].max() < 0.01
-    assert (probabilities.argmax(1) == targets[targets != 1]).mean() > 0.9
+    assert (probabilities.argmax(1) == targets).mean() > 0.9
+
+
+def test_a_photo_without_weight_does_not_count():
+    features, targets = clusters(3, 30)
+    wrong = np.where(np.arange(90) < 45, (targets + 1) % 3, targets)
+    kernel, bias = fit_head(features, wrong, np.where(wrong == targets, 1.0, 0.0), 3)
+    assert ((features @ kernel + bias).argmax(1) == targets).mean() > 0.9
+
+
+def test_familiarity_is_the_largest_cosine_similarity_to_a_prototype():
+    import keras
+    features = keras.Input((20,), name="pixels")
+    named = keras.layers.Identity(name="features")(features)
+    training, targets = clusters(3, 30)
+    model = with_familiarity(keras.Model(features, keras.layers.Dense(3)(named)), training, targets)
+    unit = training / np.linalg.norm(training, axis=1, keepdims=True)
+    prototypes = np.stack([unit[targets == label].mean(0) for label in range(3)])
+    prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
+    probabilities, familiarity = model.predict(np.concatenate([training, np.zeros((1, 20))]), verbose=0)
+    np.testing.assert_allclose(familiarity[:-1, 0], (unit @ prototypes.T).max(1), atol=1e-5)
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-5) and familiarity[-1, 0] == 0
 
 
 def test_photos_of_a_single_label_are_an_error():
     features, targets = clusters(2, 10)
     with pytest.raises(SystemExit, match="larger --limit"):
-        fit_head(features[targets == 0], targets[targets == 0], 2)
+        fit_head(features[targets == 0], targets[targets == 0], np.ones(10), 2)
 
 
 def named(targets):

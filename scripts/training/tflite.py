@@ -5,8 +5,6 @@ import numpy as np
 
 from training.metadata import with_metadata
 
-# Those behind the pooled features; the backbone has none of them.
-FLOAT_OPERATORS = ["FULLY_CONNECTED", "SOFTMAX", "SQUARE", "SUM", "RSQRT", "MINIMUM", "MUL", "REDUCE_MAX"]
 
 
 def frozen_graph(model):
@@ -58,14 +56,24 @@ def to_int8(model, calibration) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
     if normalise:
         normalise.scale, normalise.offset = scale, offset
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names_behind_pooling(converter.convert()))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None].astype("float32") * scale + offset] for image in calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     quantizer = tf.lite.experimental.QuantizationDebugger(
-        converter=converter,
-        debug_dataset=converter.representative_dataset,
-        debug_options=tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=FLOAT_OPERATORS))
+        converter=converter, debug_dataset=converter.representative_dataset, debug_options=options)
     return modify_model_io_type(quantizer.get_nondebug_quantized_model(), tf.uint8, tf.float32)
+
+
+def names_behind_pooling(network: bytes) -> list[str]:
+    """The names of the tensors behind the global average pooling, the last MEAN operator of a float network."""
+    from tensorflow.lite.python.schema_py_generated import BuiltinOperator, ModelT
+
+    model = ModelT.InitFromPackedBuf(network)
+    graph = model.subgraphs[0]
+    kinds = [model.operatorCodes[operator.opcodeIndex].builtinCode for operator in graph.operators]
+    last = max(position for position, kind in enumerate(kinds) if kind == BuiltinOperator.MEAN)
+    return [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators[last + 1:]]
 
 
 def compact(network: bytes) -> bytes:
