@@ -3,9 +3,9 @@
     python scripts/crop_worn.py --mirror ../shared/data --output data/worn/index.csv
 
 takes the archive of Clothing Co-Parsing (Liang et al. 2014, Apache-2.0) from the mirror folder, or downloads it
-(130 MB), and verifies the photos and the masks of garments that 1,004 of them have. A crop is the box around one kind
-of garment, with a random margin, without the wearer's head. Crops of every fifth photo are for validation. Prints a
-table of labels and splits. `make model.tflite EXTRA=data/worn/index.csv` trains on them too.
+(130 MB), and verifies the 1,004 photos that have masks of their garments. A crop is the box around a garment, with a
+random margin, without the wearer's head. Crops of every fifth photo are for validation. Prints a table of labels and
+splits. `make model.tflite EXTRA=data/worn/index.csv` trains on them too.
 """
 import argparse
 import hashlib
@@ -24,13 +24,13 @@ from scipy.io import loadmat
 from tqdm import tqdm
 
 from common import fail
-from download_data import download
+from download_data import found_or_downloaded
 from training.index import Photo, locked, print_table, write_photos
 
 COMMIT = "fe34fb77721a9973fbae92c05f7f12b664d10110"
 URL = f"https://github.com/bearpaw/clothing-co-parsing/archive/{COMMIT}.tar.gz"
 ARCHIVE = f"clothing-co-parsing-{COMMIT}.tar.gz"
-DIGEST = "a316a3f0047d10829d5cd2d647d1e638fdd4795bb34d8627aa57146f975bb2c2"  # of the files in use, as `read_archive` computes it
+DIGEST = "a316a3f0047d10829d5cd2d647d1e638fdd4795bb34d8627aa57146f975bb2c2"  # see read_archive
 
 LABELS = {
     "dress": ["dress"],
@@ -44,19 +44,19 @@ LABELS = {
     "skirt": ["skirt"],
     "t-shirt": ["t-shirt"],
 }
-BODY = ["null", "skin", "hair"]
+NO_GARMENT = ("null", "skin", "hair")
 MIN_AREA = 0.004  # share of the photo
 MAX_COVERED = 0.5  # pixels of another garment in front of it or around it, relative to its own
 MARGIN = (0.05, 0.3)  # share of the longer side of the garment
-SHOES = 3  # shoes are taken from one photo in three, as nearly all photos show some
 HELD_OUT = 5  # one photo in five is for validation
+SHOES = 3  # nearly all photos show shoes: they are taken from one in three
 LABEL_WEIGHT = 100  # the weights of a label's training photos add up to those of as many ordinary photos
 
 
-def read_archive(path: Path, digest: str) -> dict[str, bytes]:
+def read_archive(path: Path) -> dict[str, bytes]:
     """The photos that have masks, the masks and the names of their kinds: path below the archive's folder -> bytes.
 
-    Raises ValueError if the archive is damaged or if the SHA-256 of the sorted lines "path sha256" is not the digest.
+    Raises ValueError if the archive is damaged or if the SHA-256 of the sorted lines "path sha256" is not DIGEST.
     """
     try:
         with tarfile.open(path) as tar:
@@ -67,28 +67,26 @@ def read_archive(path: Path, digest: str) -> dict[str, bytes]:
     except (tarfile.TarError, EOFError, zlib.error, KeyError) as error:
         raise ValueError(f"it is not a whole archive ({error})") from None
     lines = "".join(f"{name} {hashlib.sha256(data).hexdigest()}\n" for name, data in files.items())
-    if hashlib.sha256(lines.encode()).hexdigest() != digest:
+    if hashlib.sha256(lines.encode()).hexdigest() != DIGEST:
         raise ValueError("its photos and masks are not the expected ones")
     return files
 
 
 def garment_box(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in pixels; a few stray pixels don't count."""
+    """Left, right, top, bottom in pixels; a few stray pixels don't count."""
     rows, columns = np.nonzero(mask)
-    left, right = np.percentile(columns, (0.5, 99.5))
-    top, bottom = np.percentile(rows, (0.5, 99.5))
-    return left, top, right, bottom
+    return *np.percentile(columns, (0.5, 99.5)), *np.percentile(rows, (0.5, 99.5))
 
 
 def chin(hair: np.ndarray) -> float:
     """The row of the chin, estimated from the hair: a face is about 1.25 times as high as the hair is wide."""
-    rows, columns = np.nonzero(hair)
-    if not len(rows):
+    if not hair.any():
         return 0
+    rows, columns = np.nonzero(hair)
     return np.percentile(rows, 1) + 1.25 * (np.percentile(columns, 98) - np.percentile(columns, 2))
 
 
-def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[tuple[str, tuple[int, ...]]]:
+def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[tuple[str, list[int]]]:
     """The label and the box of every garment that is large enough and not mostly covered by another one."""
     chin_row = chin(mask == kinds.index("hair"))
     for label, names in LABELS.items():
@@ -97,10 +95,10 @@ def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[t
         margin = draw.uniform(*MARGIN)
         if garment.mean() < MIN_AREA:
             continue
-        left, top, right, bottom = garment_box(garment)
+        left, right, top, bottom = garment_box(garment)
         inside = np.bincount(mask[int(top):int(bottom), int(left):int(right)].ravel(), minlength=len(kinds))
-        others = [count for kind, count in enumerate(inside) if kinds[kind] not in BODY and kind not in own]
-        if max(others) > MAX_COVERED * inside[own].sum():
+        covered = max(inside[kind] for kind in range(len(kinds)) if kind not in own and kinds[kind] not in NO_GARMENT)
+        if covered > MAX_COVERED * inside[own].sum():
             continue
         margin *= max(right - left, bottom - top)
         above, below = top - margin, bottom + margin
@@ -108,20 +106,19 @@ def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[t
             below = bottom
         elif label != "shoes":
             above = max(above, min(chin_row, top))
-        height, width = mask.shape
-        yield label, (int(max(0, left - margin)), int(max(0, above)),
-                      int(min(width, right + margin)), int(min(height, below)))
+        limits = mask.shape[1], mask.shape[0]
+        yield label, np.clip([left - margin, above, right + margin, below], 0, limits * 2).astype(int).tolist()
 
 
 def cut_out(files: dict[str, bytes]) -> Iterator[tuple[Path, bytes]]:
     """Yield the crops as (split/label/number.jpg, bytes)."""
-    kinds = [str(kind[0]) if len(kind) else "" for kind in loadmat(io.BytesIO(files["label_list.mat"]))["label_list"][0]]
-    for name in tqdm([name for name in files if name.startswith("photos/")], "cropping", mininterval=1):
-        stem = Path(name).stem
+    names = loadmat(io.BytesIO(files["label_list.mat"]))["label_list"][0]
+    kinds = [str(name[0]) for name in names]
+    for stem in tqdm([Path(name).stem for name in files if name.startswith("photos/")], "cropping", mininterval=1):
         number = int(stem)
         split = "train" if number % HELD_OUT else "validation"
         mask = loadmat(io.BytesIO(files[f"annotations/pixel-level/{stem}.mat"]))["groundtruth"]
-        photo = Image.open(io.BytesIO(files[name])).convert("RGB")
+        photo = Image.open(io.BytesIO(files[f"photos/{stem}.jpg"])).convert("RGB")
         for label, box in crops(mask, kinds, random.Random(number)):
             if label == "shoes" and number % SHOES:
                 continue
@@ -140,23 +137,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="index.csv; the crops go into its folder")
     parser.add_argument("--mirror", type=Path, default=Path(), help=f"folder that may hold {ARCHIVE}")
-    parser.add_argument("--url", default=URL, help="where the archive is downloaded from [%(default)s]")
-    parser.add_argument("--digest", default=DIGEST, help="digest that the archive's files must have")
-    parser.add_argument("--time-limit", type=float, default=3600, help="seconds for the download [%(default)s]")
     args = parser.parse_args()
-    folder, source = args.output.parent, args.mirror / ARCHIVE
+    folder, archive = args.output.parent, args.mirror / ARCHIVE
     try:
-        with locked(folder):
-            if not source.is_file():
-                source = folder / f".{ARCHIVE}.part"
-                print(f"downloading {args.url} (about 130 MB)", flush=True)
-                download(args.url, source, args.time_limit)
-            files = read_archive(source, args.digest)
-            photos = write_photos(args.output, cut_out(files), weigh=equal_weights)
+        with locked(folder), found_or_downloaded(archive, URL, folder) as found:
+            photos = write_photos(args.output, cut_out(read_archive(found)), weigh=equal_weights)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        fail(f"can't get the photos from {source}: {error}. Run again, or put {ARCHIVE}\n"
+        fail(f"can't get the photos: {error}; run again, or put {ARCHIVE}\n"
              f"  into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder)")
-    (folder / f".{ARCHIVE}.part").unlink(missing_ok=True)
     print_table(photos)
     print(f"index {args.output}")
 

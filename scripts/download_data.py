@@ -7,6 +7,7 @@ where it stopped, also in the next run. If the right photos are there already, o
 a table of labels and splits, whose last line is "total           3,068        341        372      3,781".
 """
 import argparse
+import contextlib
 import http.client
 import ssl
 import sys
@@ -78,6 +79,21 @@ def download(url: str, path: Path) -> None:
             time.sleep(wait)
 
 
+@contextlib.contextmanager
+def found_or_downloaded(archive: Path, url: str, folder: Path) -> Iterator[Path]:
+    """Yield the archive if it is there, otherwise its download in `folder`, which is deleted in the end."""
+    if archive.is_file():
+        yield archive
+        return
+    partial = folder / f".{archive.name}.part"
+    print(f"downloading {url} (over 100 MB)", flush=True)
+    download(url, partial)
+    try:
+        yield partial
+    finally:
+        partial.unlink()  # also a wrong one: the next run must start again
+
+
 def unpack(archive: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield the photos of a .tar.gz, <root>/<split>/<label>/<name>.jpg, as (split/label/name.jpg, bytes).
 
@@ -104,30 +120,22 @@ def main() -> None:
     parser.add_argument("--url", default=URL, help="where the archive is downloaded from [%(default)s]")
     parser.add_argument("--digest", default=DIGEST, help="data digest that the photos must have")
     args = parser.parse_args()
-    folder, source = args.output.parent, args.mirror / ARCHIVE
+    folder, archive = args.output.parent, args.mirror / ARCHIVE
     try:
         with locked(folder):
             photos = find_photos(folder)
             if data_digest(photos) == args.digest:
-                source = "an earlier run"
                 write_index(args.output, photos)
-            elif source.is_file():
-                photos = write_photos(args.output, unpack(source), args.digest)
             else:
-                source, partial = args.url, folder / f".{ARCHIVE}.part"
-                print(f"downloading {args.url} (about 105 MB)", flush=True)
-                download(args.url, partial)
-                try:
-                    photos = write_photos(args.output, unpack(partial), args.digest)
-                finally:
-                    partial.unlink()  # also a wrong one: the next run must start again
+                with found_or_downloaded(archive, args.url, folder) as found:
+                    photos = write_photos(args.output, unpack(found), args.digest)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        fail(f"can't get the photos from {source}: {error}; nothing was unpacked. Run again, or\n"
+        fail(f"can't get the photos from {archive if archive.is_file() else args.url}: {error}; nothing was unpacked. Run again, or\n"
              f"  put {ARCHIVE}\n    into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder),\n"
              "  train on your own photos: make model.tflite DATA=folder,\n"
              "  or train on drawn garments: make model.tflite DATASET=drawn")
     print_table(photos)
-    print(f"photos from {source}, data digest {args.digest[:12]}, index {args.output}")
+    print(f"data digest {args.digest[:12]}, index {args.output}")
 
 
 if __name__ == "__main__":
