@@ -5,7 +5,6 @@ TFLITE_BASE_IMAGE is the one for RUNTIME=tflite-runtime. CONTAINERD_ENGINE is th
 """
 import base64
 import contextlib
-import io
 import json
 import os
 import platform
@@ -18,10 +17,10 @@ import time
 import urllib.error
 import urllib.request
 
+import hostile
 import numpy as np
 import pytest
 from conftest import ROOT, clean_environment, project_copy
-from hostile import CASES
 from PIL import Image
 
 from model import Model
@@ -50,7 +49,7 @@ def engine():
 class Project:
     """A copy of the project with its own git history, in which make runs."""
 
-    def __init__(self, folder, model, container=f"test-{os.getpid()}", port=PORT):
+    def __init__(self, folder, model=RELEASED, container=f"test-{os.getpid()}", port=PORT):
         self.folder, self.container, self.port = project_copy(folder), container, port
         (folder / "artifacts" / "release").mkdir(parents=True)
         shutil.copy2(model, folder / "artifacts" / "release" / "model.tflite")
@@ -80,14 +79,14 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def model():
-    return RELEASED
+def model() -> Model:
+    return Model(RELEASED)
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory, model):
+def started(tmp_path_factory):
     """A project and the result of its first `make docker-run`."""
-    project = Project(tmp_path_factory.mktemp("project"), model)
+    project = Project(tmp_path_factory.mktemp("project"))
     yield project, project.make("docker-run")
     for name in docker("ps", "--all", "--quiet", "--filter", f"name={project.container}").split():
         docker("rm", "--force", "--volumes", name)
@@ -120,7 +119,7 @@ def running(image, *flags):
         docker("rm", "--force", name, check=False)
 
 
-def invoke(port: int, body: bytes | dict) -> object:
+def invoke(port: int, body: bytes | dict | str) -> object:
     """The function's answer to an event; waits for up to a minute until something listens."""
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
     deadline = time.monotonic() + 60
@@ -136,11 +135,9 @@ def invoke(port: int, body: bytes | dict) -> object:
             time.sleep(0.01)
 
 
-def encoded(width=400, height=533, format="JPEG", **options) -> bytes:
+def encoded(width=400, height=533, **options) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (height // 20 + 1, width // 20 + 1, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).resize((width, height)).save(file, format, **options)
-    return file.getvalue()
+    return hostile.encoded(Image.fromarray(noise).resize((width, height)), "JPEG", **options)
 
 
 def event(image: bytes) -> dict:
@@ -154,12 +151,15 @@ def inside(image: str, code: str) -> str:
 
 # make docker-run, docker-test, docker-stop.
 
-def test_docker_run_says_which_model_answers_and_how_to_ask_it(started, model):
+def test_docker_run_says_which_model_answers_and_docker_test_asks_it(started, model):
     project, (status, output) = started
     assert status == 0, output
     assert "artifacts/release/model.tflite" in output
     assert INVOKE.format(PORT) in output and "make docker-stop" in output
-    assert set(invoke(PORT, event(encoded()))) == set(Model(model).labels)
+    photo = project.folder / "a photo.jpg"
+    photo.write_bytes(encoded())
+    status, output = project.make("docker-test", f"IMAGE={photo}")
+    assert status == 0 and "█" in output and all(label in output for label in model.labels), output
 
 
 def test_a_second_docker_run_builds_nothing_and_starts_a_new_container(project):
@@ -170,34 +170,12 @@ def test_a_second_docker_run_builds_nothing_and_starts_a_new_container(project):
     assert invoke(PORT, event(encoded()))
 
 
-@pytest.mark.parametrize("change", [["-W", "lambda/lambda_function.py"], ["-W", "lambda/index.html"],
-                                    ["-W", "requirements-serve.txt"], ["-W", "lambda/Dockerfile"],
-                                    ["BASE_IMAGE=another"], ["ARCH=arm64"], ["RUNTIME=tflite-runtime"]])
-def test_a_change_of_what_the_image_is_made_of_makes_it_stale(project, change):
-    status, output = project.make("-n", "docker-run", *change)
-    assert status == 0 and "docker.sh build" in output, output
-
-
-def test_a_model_with_other_content_makes_the_image_stale(project, model):
-    (project.folder / "same name.tflite").write_bytes(model.read_bytes() + b"\0")
-    assert "docker.sh build" in project.make("-n", "docker-run", "MODEL=same name.tflite")[1]
-
-
-def test_an_image_that_the_engine_has_lost_is_stale(project):
-    iid = project.folder / "artifacts" / "image.iid"
-    image = iid.read_text()
-    iid.write_text("sha256:" + "0" * 64)
-    assert "docker.sh build" in project.make("-n", "docker-run")[1]
-    iid.write_text(image)
-    assert "docker.sh build" not in project.make("-n", "docker-run")[1]
-
-
 def test_an_engine_with_a_containerd_store_knows_the_id_of_the_image(project, tmp_path):
     """The id that buildx writes by --iidfile is another one, which such an engine does not know."""
     engine, base = os.environ.get("CONTAINERD_ENGINE"), os.environ.get("BASE_IMAGE")
     if not engine or not base:
         pytest.skip("needs BASE_IMAGE and CONTAINERD_ENGINE, an image by tests/docker/containerd.sh")
-    other = Project(tmp_path, project.folder / "artifacts/release/model.tflite")
+    other = Project(tmp_path)
     shutil.copytree(project.folder / "data" / "wheels", tmp_path / "data" / "wheels")
     rights = [f"--cap-add={name}" for name in ("SYS_ADMIN", "NET_ADMIN", "MKNOD")]
     rights += [f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")]
@@ -217,12 +195,6 @@ def test_an_engine_with_a_containerd_store_knows_the_id_of_the_image(project, tm
     assert docker("exec", name, "docker", "inspect", "--format", "{{.RepoTags}}", other.image) == "[built:latest]"
 
 
-def test_docker_test_asks_the_container_about_a_photo(project, tmp_path):
-    (tmp_path / "a photo.jpg").write_bytes(encoded())
-    status, output = project.make("docker-test", f"IMAGE={tmp_path / 'a photo.jpg'}")
-    assert status == 0 and "█" in output, output
-
-
 def test_a_port_that_is_taken_is_named(project):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -231,13 +203,13 @@ def test_a_port_that_is_taken_is_named(project):
     assert f"{project.container}-port" not in docker("ps", "--all")
 
 
-@pytest.mark.parametrize("target", ["docker-run", "docker-stop"])
-def test_somebody_elses_container_of_the_same_name_is_left_alone(project, target):
-    name = f"{project.container}-foreign-{target}"
+def test_somebody_elses_container_of_the_same_name_is_left_alone(project):
+    name = f"{project.container}-foreign"
     docker("run", "--detach", "--name", name, "--label", "org.opencontainers.image.title=theirs",
            "--entrypoint", "sleep", project.image, "600")
-    status, output = project.make(target, f"CONTAINER={name}")
-    assert status != 0 and f"the container named {name} is not ours" in output, output
+    for target in ("docker-run", "docker-stop"):
+        status, output = project.make(target, f"CONTAINER={name}")
+        assert status != 0 and f"the container named {name} is not ours" in output, output
     assert docker("container", "inspect", "--format", "{{.State.Running}}", name) == "true"
 
 
@@ -251,7 +223,6 @@ def test_the_log_of_a_function_that_can_not_start_is_shown(project, tmp_path):
     assert name not in docker("ps", "--all", "--format", "{{.Names}}").split()
 
 
-@pytest.mark.parametrize("target", ["docker-run", "docker-stop"])
 @pytest.mark.parametrize("message, advice", [
     ("Cannot connect to the Docker daemon at unix:///x.sock. Is the docker daemon running?", "no Docker engine"),
     ("failed to connect to the docker API at unix:///home/me/.docker/run/docker.sock", "no Docker engine"),
@@ -260,27 +231,17 @@ def test_the_log_of_a_function_that_can_not_start_is_shown(project, tmp_path):
     ("write /var/task/numpy.libs/x.so: no space left on device", "the engine's disk is full"),
     ("something else", "its message is above"),
 ])
-def test_an_error_of_the_engine_is_explained(project, tmp_path, target, message, advice):
+def test_an_error_of_the_engine_is_explained(project, tmp_path, message, advice):
     """The messages of several versions of Docker, from a stand-in for its client."""
     (tmp_path / "docker").write_text(f"#!/bin/sh\necho '{message}' >&2\nexit 1\n")
     (tmp_path / "docker").chmod(0o755)
-    status, output = project.make(target, "-W", "lambda/Dockerfile", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    status, output = project.make("docker-run", "-W", "lambda/Dockerfile", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert status != 0 and message in output and advice in output, output
 
 
 def test_a_missing_engine_is_explained(project, tmp_path):
     status, output = project.make("docker-stop", DOCKER_HOST=f"unix://{tmp_path}/nothing.sock")
     assert status != 0 and "no Docker engine answers at unix://" in output, output
-
-
-def test_missing_permission_is_explained(project):
-    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
-    if os.getuid() != 0 or not os.path.exists(address):
-        pytest.skip("needs root, to become a user without permission, and the engine's socket")
-    script = (project.folder / "scripts" / "docker.sh").read_text()
-    ran = subprocess.run(["bash", "-s", "stop"], input=script, cwd="/", env=clean_environment(TMPDIR="/var/tmp"),
-                         user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60)
-    assert ran.returncode != 0 and "no permission to use the Docker engine" in ran.stderr, ran.stderr
 
 
 # The image.
@@ -303,7 +264,7 @@ def test_the_same_inputs_give_the_same_layers(project, tmp_path, buildkit):
     client.write_text('#!/bin/sh\nif [ "$1" = build ]; then shift; set -- build --no-cache "$@"; fi\n'
                       'exec /usr/bin/docker "$@"\n')
     client.chmod(0o755)
-    again = Project(tmp_path / "again", project.folder / "artifacts/release/model.tflite", f"{project.container}-again")
+    again = Project(tmp_path / "again", container=f"{project.container}-again")
     again.use_wheels_of(project)
     for path in (again.folder / "lambda").iterdir():
         path.chmod(0o600)
@@ -326,41 +287,24 @@ def test_the_image_adds_at_most_120_mb_to_its_base(image, capsys):
     assert len(ours) == 3 and sum(int(size) for size, _ in ours) <= 120_000_000
 
 
-def test_every_library_in_the_image_loads_without_what_was_removed(image):
-    loaded = inside(image, """
-import ctypes, glob, sys
-sys.path.insert(0, "/var/task")
-import numpy, PIL.Image
-files = glob.glob("/var/task/**/*.so*", recursive=True)
-for file in files:
-    ctypes.CDLL(file)
-print(len(files), "libraries load")
-""")
-    assert re.fullmatch(r"\d{2,} libraries load", loaded), loaded
-
-
-def test_the_image_has_no_tensorflow_and_all_its_code_is_compiled(image):
+def test_the_image_holds_what_serving_needs_and_nobody_can_write_to_it(image):
     assert inside(image, """
-import glob, importlib.util, os, sys
+import ctypes, glob, importlib.util, os, sys
 sys.path.insert(0, "/var/task")
 import lambda_function
 assert not [name for name in sys.modules if name.startswith(("tensorflow", "keras"))]
 assert importlib.util.find_spec("tensorflow") is None
 for source in glob.glob("/var/task/**/*.py", recursive=True):
     assert os.path.exists(importlib.util.cache_from_source(source)), source
-print("good")
-""").splitlines()[-1] == "good"
-
-
-def test_any_user_can_read_every_file_and_write_none(image):
-    assert inside(image, """
-import os
+libraries = glob.glob("/var/task/**/*.so*", recursive=True)
+for library in libraries:  # each loads without what was removed
+    ctypes.CDLL(library)
+assert len(libraries) > 9
 for folder, folders, files in os.walk("/var/task"):
-    for name in folders + files:
-        path = os.path.join(folder, name)
+    for path in (os.path.join(folder, name) for name in folders + files):
         assert os.access(path, os.R_OK) and not os.access(path, os.W_OK), path
 print(os.getuid())
-""") == "1234"
+""").splitlines()[-1] == "1234"
 
 
 # The function in the container.
@@ -380,7 +324,7 @@ def test_a_request_is_answered_even_if_it_comes_during_the_cold_start(image, mod
         answer = invoke(port, event(encoded()))
         elapsed = time.monotonic() - start
         log = docker("logs", name, stderr=subprocess.STDOUT)
-    assert set(answer) == set(Model(model).labels)
+    assert set(answer) == set(model.labels)
     assert "INIT RTDONE(status: success)" in log
     with capsys.disabled():
         print(f"\ncold start: init {re.search(r'INIT REPORT.durationMs: ([0-9.]+)', log)[1]} ms,"
@@ -388,7 +332,7 @@ def test_a_request_is_answered_even_if_it_comes_during_the_cold_start(image, mod
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory, model):
+def photos(tmp_path_factory):
     """A hundred and twenty drawn photos, in folders of their labels."""
     index = tmp_path_factory.mktemp("photos") / "index.csv"
     draw = [sys.executable, ROOT / "scripts" / "draw_data.py", "--per-label", "7", "--output", index]
@@ -397,16 +341,16 @@ def photos(tmp_path_factory, model):
 
 
 def test_the_container_answers_as_the_model_does_here(strict, model, photos, capsys):
-    paths, here = sorted(photos.rglob("*.jpg")), Model(model)
-    probabilities = [here.predict(preprocess(path, here.size)) for path in paths]
-    right = sum(here.labels[int(np.argmax(p))] == path.parent.name for p, path in zip(probabilities, paths))
+    paths = sorted(photos.rglob("*.jpg"))
+    probabilities = [model.predict(preprocess(path, model.size))[0] for path in paths]
+    right = sum(model.labels[int(np.argmax(p))] == path.parent.name for p, path in zip(probabilities, paths))
     ran = subprocess.run([sys.executable, ROOT / "scripts/test_lambda.py", "--url", INVOKE.format(strict[1]), photos],
                          capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     assert len(paths) == 120 and f"({right} of 120 right, 0 refused)" in ran.stdout, ran.stdout
     for path, expected in list(zip(paths, probabilities))[::10]:
         answer = invoke(strict[1], event(path.read_bytes()))
-        assert [answer[label] for label in here.labels] == pytest.approx(list(expected), abs=2e-7)
+        assert [answer[label] for label in model.labels] == pytest.approx(list(expected), abs=2e-7)
     with capsys.disabled():
         print(f"\n{ran.stdout}")
 
@@ -421,27 +365,21 @@ def test_the_function_needs_less_than_200_mb_for_a_12_megapixel_photo(strict, ca
     assert peak <= 200_000
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
-def test_every_format_is_decoded(strict, model, format):
-    assert set(invoke(strict[1], event(encoded(format=format)))) == set(Model(model).labels)
-
-
 @pytest.mark.parametrize("body, key", [
-    ({}, "error"), ([], "error"), ("text", "error"), ({"image": "!"}, "error"), ({"image": ""}, "error"),
-    (event(b"no image"), "error"), (event(encoded()[:2000]), "error"), (event(encoded(9000, 6000, quality=1)), "error"),
-    ({"url": "file:///etc/passwd"}, "error"), ({"url": "http://127.0.0.1:9001/2018-06-01/runtime/init/error"}, "error"),
-    (b"{", "errorMessage"), (b"", "errorMessage"), (event(b"x" * 5_000_000), "errorMessage"),
+    ({}, "error"), ("text", "error"), (event(encoded()[:2000]), "error"),
+    ({"url": "http://127.0.0.1:9001/2018-06-01/runtime/init/error"}, "error"),
+    (b"{", "errorMessage"), (event(b"x" * 5_000_000), "errorMessage"),
 ], ids=lambda value: repr(value)[:40])
 def test_a_bad_request_gets_an_error_and_the_next_one_an_answer(strict, model, body, key):
-    answer = invoke(strict[1], body if isinstance(body, bytes) else json.dumps(body).encode())
+    answer = invoke(strict[1], body)
     assert isinstance(answer, dict) and answer.get(key), answer
-    assert set(invoke(strict[1], event(encoded()))) == set(Model(model).labels)
+    assert set(invoke(strict[1], event(encoded()))) == set(model.labels)
 
 
 def test_hostile_files_do_not_end_a_container_with_lambdas_default_memory(image):
     """The budget of a request, which tests/test_budget.py measures, under a limit that ends what exceeds it."""
     with running(image, *STRICT, "--memory", "1769m", "--memory-swap", "1769m") as (name, port):
-        for what, (make, status) in CASES.items():
+        for what, (make, status) in hostile.CASES.items():
             assert ("error" in invoke(port, event(make()))) == (status != 200), what
         assert docker("inspect", "--format", "{{.RestartCount}} {{.State.OOMKilled}}", name).split() == ["0", "false"]
 
@@ -449,7 +387,7 @@ def test_hostile_files_do_not_end_a_container_with_lambdas_default_memory(image)
 def test_the_largest_photo_that_fits_an_event_is_answered(strict, model):
     photo = encoded(2000, 1500, quality=90)
     photo += b"\0" * (4_500_000 - len(photo))  # bytes after the end of a JPEG are ignored
-    assert set(invoke(strict[1], event(photo))) == set(Model(model).labels)
+    assert set(invoke(strict[1], event(photo))) == set(model.labels)
 
 
 def test_sigterm_ends_the_function_at_once(image):
@@ -459,11 +397,11 @@ def test_sigterm_ends_the_function_at_once(image):
         assert docker("container", "inspect", "--format", "{{.State.ExitCode}}", name) == "0"
 
 
-def test_tflite_runtime_is_built_and_gives_nearly_the_same_probabilities(project, model, photos, tmp_path):
+def test_tflite_runtime_is_built_and_gives_nearly_the_same_probabilities(project, photos, tmp_path):
     base = os.environ.get("TFLITE_BASE_IMAGE")
     if "BASE_IMAGE" in os.environ and not base:
         pytest.skip("needs TFLITE_BASE_IMAGE, a base image with Python 3.11, beside BASE_IMAGE")
-    other = Project(tmp_path, model, f"{project.container}-tflite", PORT + 2)
+    other = Project(tmp_path, container=f"{project.container}-tflite", port=PORT + 2)
     status, output = other.make("docker-run", "RUNTIME=tflite-runtime", *([f"BASE_IMAGE={base}"] if base else []))
     assert status == 0, output
     card = json.loads(invoke(other.port, {"httpMethod": "GET", "path": "/health"})["body"])
