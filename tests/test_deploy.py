@@ -27,7 +27,7 @@ from conftest import ROOT, clean_environment, project_copy
 from loopback import http_server, reply
 
 sys.path.insert(0, str(ROOT / "tests" / "aws"))
-from gateway import HttpApi  # noqa: E402
+from gateway import http_api  # noqa: E402
 
 REGION = "eu-central-1"
 HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
@@ -227,14 +227,14 @@ def project(engine, moto, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def api(moto):
-    """The HTTP API in front of the alias."""
-    return HttpApi(moto.invoke)
+    """The URL of the HTTP API in front of the alias."""
+    return http_api(moto.invoke)
 
 
-def ask(api: HttpApi, path: str, body: bytes | None = None, **headers: str):
+def ask(api: str, path: str, body: bytes | None = None, **headers: str):
     """Status, headers and body of an answer."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(api.url + path, body, headers)
+    request = urllib.request.Request(api + path, body, headers)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.headers, answer.read()
@@ -254,7 +254,7 @@ class TestFromTheFirstDeploymentToTheLast:
         (folder / "config").write_text("[default]\noutput = text\ncli_pager = less\ncli_history = enabled\n")
         own, project.environment = project.environment, project.environment | {
             "AWS_CONFIG_FILE": str(folder / "config"), "AWS_CLI_HISTORY_FILE": str(folder / "history.db")}
-        cls.make = staticmethod(lambda *goals, **options: project.make(*goals, API_URL=api.url, **options))
+        cls.make = staticmethod(lambda *goals, **options: project.make(*goals, API_URL=api, **options))
         cls.history, cls.photo = folder / "history.db", (project.folder / "red" / "1.jpg").read_bytes()
         yield
         project.environment = own
@@ -273,7 +273,7 @@ class TestFromTheFirstDeploymentToTheLast:
         status, text = self.make("deploy", PARAMETERS="Memory=2048 S3Buckets=a,b")
         assert status == 0, text
         assert re.search(r'Check    version 1 says of red/1.jpg: \{"red": [\d.]+, .*\} \(\d+ ms\)\n', text)
-        assert text.splitlines()[-1].endswith(f"--data-binary @photo.jpg {api.url}predict")
+        assert text.splitlines()[-1].endswith(f"--data-binary @photo.jpg {api}predict")
         function = moto.function("live")
         assert function["Code"]["ImageUri"].startswith(f"{HOST}/clothes@sha256:")
         assert function["Configuration"]["MemorySize"] == 2048
@@ -368,21 +368,21 @@ class TestFromTheFirstDeploymentToTheLast:
 
 def test_a_first_version_that_fails_its_check_is_kept_to_look_at(cloud, registry, project, api):
     project.model(labels=["blue", "red", "green"])
-    status, text = project.make("deploy", API_URL=api.url)
+    status, text = project.make("deploy", API_URL=api)
     assert status != 0 and "nothing is served yet" in text and "make logs" in text, text
     assert cloud.versions() == ["1"] and not cloud.aws("apigatewayv2", "get-apis")["Items"]
     project.model()
-    status, text = project.make("deploy", API_URL=api.url)
+    status, text = project.make("deploy", API_URL=api)
     assert status == 0 and cloud.live() == "2" and cloud.versions() == ["2"], text
 
 
 def test_an_interrupted_deployment_continues(cloud, registry, project, api):
     registry.stop()
-    status, text = project.make("deploy", API_URL=api.url)
+    status, text = project.make("deploy", API_URL=api)
     assert status != 0 and "the push stopped; what serves is as it was" in text, text
     registry.start()
 
-    process = subprocess.Popen(project.command("deploy", API_URL=api.url), cwd=project.folder, text=True,
+    process = subprocess.Popen(project.command("deploy", API_URL=api), cwd=project.folder, text=True,
                                env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                start_new_session=True)
     for line in process.stdout:
@@ -392,7 +392,7 @@ def test_an_interrupted_deployment_continues(cloud, registry, project, api):
     process.communicate(timeout=60)
     assert process.returncode != 0 and not cloud.name()
 
-    status, text = project.make("deploy", API_URL=api.url, PHOTO=str(ROOT / "tests/photos/pants/jeans.jpg"))
+    status, text = project.make("deploy", API_URL=api, PHOTO=str(ROOT / "tests/photos/pants/jeans.jpg"))
     assert status == 0, text  # of a photo whose label the model does not know, any answer will do
     assert "jeans.jpg: " in text and cloud.live() == "1"
 

@@ -9,7 +9,6 @@ gives each to the function in an event of its own, repeats tasks that failed for
 of failed tasks. `service.before` is called with the key ahead of each task, so that a test can interfere.
 """
 import csv
-import http.server
 import io
 import json
 import re
@@ -22,6 +21,8 @@ from xml.etree import ElementTree
 
 import botocore.session
 from botocore import parsers, serialize, validate
+
+from loopback import http_server, reply
 
 MODEL = botocore.session.get_session().get_service_model("s3control")
 ACCOUNT = "123456789012"
@@ -74,28 +75,15 @@ class BatchOperations:
         self.s3, self.invoke, self.before, self.jobs, self.calls = s3, invoke, lambda key: None, {}, Counter()
         self.hold = threading.Event()  # jobs run while it is set
         self.hold.set()
-        service = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def answer(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, text = service.answer(self.command, self.path, body, self.headers)
-                self.send_response(status)
-                self.send_header("Content-Type", "application/xml")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
+        def answer(handler, body):
+            status, text = self.answer(handler.command, handler.path, body, handler.headers)
+            reply(handler, text, status, Content_Type="application/xml")
 
-            do_GET = do_POST = answer
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        url = http_server(answer)
         # The client puts the account's number before the host's name, which no name server knows: so as a proxy.
         self.environment = {"AWS_ENDPOINT_URL_S3_CONTROL": "http://s3-control.example", "NO_PROXY": "127.0.0.1",
-                            "HTTP_PROXY": f"http://127.0.0.1:{self.server.server_port}"}
+                            "HTTP_PROXY": url}
 
     def answer(self, method: str, url: str, body: bytes, headers) -> tuple[int, bytes]:
         """The status and the XML of the answer to an HTTP request."""
