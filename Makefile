@@ -27,7 +27,6 @@ STACK ?= clothes                ## name of the service on AWS; AWS_REGION and AW
 PARAMETERS ?=                   ## parameters of lambda/template.yaml to set, "Memory=3008 LogDays=7"
 PYTHON ?= python3               ## Python (3.10 or newer) that the virtual environments are made with
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-export PYTHONUNBUFFERED := 1
 
 # The model that this run builds, if it builds one; whatever uses MODEL waits for it. Any other MODEL is taken as it is.
 GOALS := $(value MAKECMDGOALS)
@@ -46,7 +45,7 @@ $(call check_names,DATASET BACKBONE QUANTIZE RUNTIME ARCH)
 # Photos. Each folder's index.csv is written last, so it stands for the folder.
 INDEX := data/$(if $(DATA),own,$(DATASET))/index.csv
 INDEX_CODE := scripts/common.py scripts/training/index.py
-TRAIN := .venv/train/bin/python
+TRAIN := .venv/train/bin/python -u
 data: $(INDEX) ## the photos and their index
 data/clothing/index.csv: scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
 	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
@@ -55,9 +54,6 @@ data/drawn/index.csv: scripts/draw_data.py $(wildcard scripts/drawing/*.py) $(IN
 data/own/index.csv: scripts/index_folder.py scripts/serving.py lambda/preprocess.py $(INDEX_CODE) data/.own \
   lambda/image_checks.py | .venv/train/.installed
 	$(TRAIN) $< --input $(call quote,$(DATA)) --output $@
-data-worn: data/worn/index.csv ## further training photos: garments that people wear, cut out of street photos
-data/worn/index.csv: scripts/crop_worn.py scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
-	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
 # The names, sizes and dates of the files in DATA.
 $(call track,data/.own,$$(DATA) $$(if $$(DATA),$$(shell ls -lRL -- $$(call quote,$$(DATA)) 2>&1 | cksum)))
 
@@ -71,12 +67,11 @@ data/backbones/%.keras: scripts/fetch_backbone.py scripts/training/efficientnet_
 $(foreach name,$(sort $(BACKBONE) efficientnet-lite0 efficientnet-lite2),\
   $(call track,data/backbones/.$(name),$$(if $$(filter $(name),$$(BACKBONE)),$$(BACKBONE_WEIGHTS))))
 train: artifacts/model.keras ## the Keras model, artifacts/model.keras
-artifacts/model.keras: scripts/train.py $(SHARED) $(INDEX) $(BACKBONE_FILE) artifacts/.train \
-  | .venv/train/.installed
+artifacts/model.keras: scripts/train.py $(SHARED) $(INDEX) $(BACKBONE_FILE) artifacts/.train | .venv/train/.installed
 	$(TRAIN) $< --index $(INDEX) $(EXTRA_FLAG) --backbone $(BACKBONE_FILE) --output $@ $(call quote_words,$(TRAIN_FLAGS))
-$(call track,artifacts/.train,$$(INDEX) $$(BACKBONE) $$(TRAIN_FLAGS) $$(EXTRA_STATE))
 EXTRA_FLAG := $(if $(EXTRA),--extra $(call quote,$(EXTRA)))
 EXTRA_STATE = $(if $(EXTRA),$(EXTRA) $(shell cksum 2>/dev/null <$(call quote,$(EXTRA))))
+$(call track,artifacts/.train,$$(INDEX) $$(BACKBONE) $$(TRAIN_FLAGS) $$(EXTRA_STATE))
 artifacts/.train artifacts/.report: $(filter data/worn/index.csv,$(EXTRA))
 convert: artifacts/model.tflite ## the TensorFlow Lite model, artifacts/model.tflite
 artifacts/model.tflite: scripts/convert.py $(SHARED) artifacts/model.keras $(INDEX) artifacts/.convert \
@@ -84,9 +79,6 @@ artifacts/model.tflite: scripts/convert.py $(SHARED) artifacts/model.keras $(IND
 	$(TRAIN) $< --index $(INDEX) --model artifacts/model.keras --quantize $(QUANTIZE) --output $@
 $(call track,artifacts/.convert,$$(QUANTIZE))
 model.tflite: artifacts/model.tflite ## all of the above: from nothing to artifacts/model.tflite
-release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: takes hours
-	cp $< artifacts/release/model.tflite
-	cp $(word 2,$^) artifacts/release/model-small.tflite
 include scripts/release.mk
 
 # The report and the benchmark. MODEL counts by its content.

@@ -130,7 +130,8 @@ def main() -> None:
                 with found_or_downloaded(archive, args.url, folder) as found:
                     photos = write_photos(args.output, unpack(found), args.digest)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        fail(f"can't get the photos from {archive if archive.is_file() else args.url}: {error}; nothing was unpacked. Run again, or\n"
+        source = archive if archive.is_file() else args.url
+        fail(f"can't get the photos from {source}: {error}; nothing was unpacked. Run again, or\n"
              f"  put {ARCHIVE}\n    into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder),\n"
              "  train on your own photos: make model.tflite DATA=folder,\n"
              "  or train on drawn garments: make model.tflite DATASET=drawn")

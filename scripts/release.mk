@@ -1,9 +1,22 @@
-# The stages of `make release`: models trained by distillation, on the clothes photos and on worn garments. Each stage
-# continues where it was stopped.
+# Worn garments as further training photos, and the stages of `make release`: models trained by distillation, on the
+# clothes photos and on worn garments. Each stage continues where it was stopped.
 #   1. A teacher learns from the labels.
 #   2. The soft labels are its probabilities for the augmented photos of each epoch and their mirror images.
 #   3. The large student starts from the weights of the teacher and is trained on the soft labels.
 #   4. The small student, at a lower resolution, is trained on them for longer, as each of its epochs is quicker.
+
+##@ Released models
+data-worn: data/worn/index.csv ## further training photos: garments that people wear, cut out of street photos
+data/worn/index.csv: scripts/crop_worn.py scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
+	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
+
+release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: takes an hour
+	cp $< artifacts/release/model.tflite
+	cp $(word 2,$^) artifacts/release/model-small.tflite
+learning-curve: artifacts/learning-curve/curve.png ## accuracy by the number of photos per label: takes half an hour
+artifacts/learning-curve/curve.png: scripts/learning_curve.py $(SHARED) data/clothing/index.csv \
+  data/backbones/efficientnet-lite2.keras | .venv/train/.installed
+	$(TRAIN) $< --index data/clothing/index.csv --backbone data/backbones/efficientnet-lite2.keras --output $@
 
 RELEASE_PHOTOS := data/clothing/index.csv data/worn/index.csv
 RELEASE_FLAGS := --index data/clothing/index.csv --extra data/worn/index.csv

@@ -5,8 +5,9 @@
 
 prints a line per epoch and ends with the accuracy on validation. The test split is never read. The model takes pixels,
 float32 [N, H, W, 3] in 0..255 as lambda/preprocess.py gives them, and returns probabilities, float32 [N, labels], and
-familiarity, float32 [N, 1]: how much a photo resembles the training photos. The file also holds record.json: labels, flags, versions, history, doubtful labels. A killed run resumes after its last
-finished epoch. To watch the curves: `.venv/train/bin/tensorboard --logdir artifacts/training`.
+familiarity, float32 [N, 1]: how much a photo resembles the training photos. The file also holds record.json: labels,
+flags, versions, history, doubtful labels. A killed run resumes after its last finished epoch. To watch the curves:
+`.venv/train/bin/tensorboard --logdir artifacts/training`.
 """
 import argparse
 import json
