@@ -132,9 +132,8 @@ deploy-status: ## state, URL and parameters of what is on AWS
 logs: ## the function's log: the last hour, then what comes
 rollback: ## let the previous version serve again, at once
 undeploy: ## delete all of it from AWS; asks first
-update-base: ## show the newest image of AWS to build on
-deploy-status logs rollback undeploy update-base: scripts/aws/stack.sh | .venv/aws/.installed
-	@$(call env,STACK BASE_IMAGE) $< $(@:deploy-%=%)
+deploy-status logs rollback undeploy: scripts/aws/stack.sh | .venv/aws/.installed
+	@$(call env,STACK) $< $(@:deploy-%=%)
 
 # Environments. The lists with hashes are complete, so nothing else is installed for them.
 HASHED := requirements-serve.txt lambda/requirements-tflite-runtime.txt

@@ -30,17 +30,12 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def cpu_fact(name: str) -> str:
-    """A field of /proc/cpuinfo, such as "flags"; empty where the system doesn't have it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
-
-
 def cpu_name() -> str:
-    return cpu_fact("model name") or platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # not Linux
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def bar(share: float, width: int) -> str:

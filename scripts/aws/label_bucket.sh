@@ -8,14 +8,6 @@ source "$(dirname "$0")/common.sh"
 PREFIX=${PREFIX-} OUT=${OUT:-labels.csv} POLL=${POLL:-10}
 bulk=$(dirname "$0")/bulk.py
 
-# Print values of the stack's outputs, then of its parameters: facts "BulkRole …" "Memory …". A missing one is None.
-facts() {
-  local list='' name
-  for name in $1; do list+="Outputs[?OutputKey=='$name'] | [0].OutputValue, "; done
-  for name in $2; do list+="Parameters[?ParameterKey=='$name'] | [0].ParameterValue, "; done
-  aws cloudformation describe-stacks --stack-name "$STACK" --query "Stacks[0].[${list%, }]" --output text
-}
-
 # Check the stack, the bucket and the table. Sets what the stack has for the job.
 check() {
   local buckets hint region
@@ -23,10 +15,10 @@ check() {
   [[ $OUT == *.csv ]] || die "OUT=$OUT: the table of a bucket is a .csv file."
   [[ $status ]] || die "there is no stack $STACK in $AWS_DEFAULT_REGION." \
     "Run: make deploy PARAMETERS=\"Bulk=yes S3Buckets=$BUCKET\""
-  IFS=$'\t' read -r function role reports architecture memory concurrency buckets < <(
-    facts "BulkFunction BulkRole BulkReports" "Architecture Memory BulkConcurrency S3Buckets")
+  function=$(value .BulkFunction) role=$(value .BulkRole) reports=$(value .BulkReports) buckets=$(value S3Buckets)
+  architecture=$(value Architecture) memory=$(value Memory) concurrency=$(value BulkConcurrency)
   hint="Run: make deploy PARAMETERS=\"Bulk=yes S3Buckets=${buckets:+$buckets,}$BUCKET\""
-  [[ $function != None ]] || die "the stack $STACK has no function for buckets." "$hint"
+  [[ $function ]] || die "the stack $STACK has no function for buckets." "$hint"
   [[ ,$buckets, == *,"$BUCKET",* ]] || die "the function may not read the bucket $BUCKET." "$hint"
   region=$(aws s3api get-bucket-location --bucket "$BUCKET" --query "LocationConstraint || 'us-east-1'" --output text)
   [[ $region == "$AWS_DEFAULT_REGION" ]] ||

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Looks after what runs on AWS: scripts/aws/stack.sh status|logs|rollback|undeploy|update-base
-# Environment: STACK, the stack's name; AWS, the client; BASE_IMAGE, what images are built on.
+# Looks after what runs on AWS: scripts/aws/stack.sh status|logs|rollback|undeploy
+# Environment: STACK, the stack's name; AWS, the client.
 # shellcheck source=scripts/aws/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -48,23 +48,8 @@ undeploy() {
   echo "The stack $STACK is gone."
 }
 
-# Print the newest tag of BASE_IMAGE's Python, to be pinned in the Makefile: AWS patches its images about monthly.
-update_base() {
-  local name page registry tag=${BASE_IMAGE##*:} token
-  name=${BASE_IMAGE#*/} name=${name%:*} page="/v2/$name/tags/list?n=1000"
-  registry=${REGISTRY:-https://${BASE_IMAGE%%/*}}
-  token=$(curl -fsS "$registry/token/?scope=repository:$name:pull" | sed -E 's/.*"token": *"([^"]*)".*/\1/')
-  while [[ $page ]]; do
-    curl -fsS -D "$tmp/head" -H "Authorization: Bearer $token" "$registry$page" >>"$tmp/tags"
-    page=$(sed -nE 's/^link: *<([^>]*)>.*next.*/\1/Ip' "$tmp/head")
-  done
-  echo "used:   $tag"
-  echo "newest: $(grep -oE "\"${tag%.20*}\.20[0-9.]+\"" "$tmp/tags" | tr -d '"' | sort -V | tail -n 1)"
-}
-
 case ${1-} in
-  update-base) update_base; exit ;;
   status | logs | rollback | undeploy) connect ;;
-  *) die "usage: stack.sh status|logs|rollback|undeploy|update-base" ;;
+  *) die "usage: stack.sh status|logs|rollback|undeploy" ;;
 esac
 if [[ $status ]]; then "$1"; else echo "There is no stack $STACK in account $account, region $AWS_DEFAULT_REGION."; fi

@@ -24,11 +24,10 @@ from tqdm import tqdm
 from bench.contenders import CONTENDERS, Contender, Failed
 from bench.networks import make_networks
 from bench.tables import markdown
-from common import ROOT, atomic, cpu_fact, cpu_name
+from common import ROOT, atomic, cpu_name
 
 PHOTO = ROOT / "tests" / "photos" / "pants" / "jeans.jpg"
 SIZES = {"small": (400, 533), "large": (3000, 4000)}  # width, height of the photos
-INSTRUCTIONS = "avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"
 
 
 def write_photos(folder: Path) -> dict[str, Path]:
@@ -44,7 +43,7 @@ def write_photos(folder: Path) -> dict[str, Path]:
 
 
 def take_turns(contenders: list[Contender], photos: dict[str, Path], rounds: int) -> list[dict]:
-    """A row per contender: quartiles of the figures of its turns and its sizes, or the error."""
+    """A row per contender: quartiles of the figures of its turns and its facts, or the error."""
     turns, errors = {contender: [] for contender in contenders}, {}
     for _ in tqdm(range(rounds), unit="round"):
         for contender in [each for each in contenders if each not in errors]:
@@ -52,7 +51,7 @@ def take_turns(contenders: list[Contender], photos: dict[str, Path], rounds: int
                 turns[contender].append(contender.turn(photos))
             except Failed as error:
                 errors[contender] = {"error": str(error)}
-    return [contender._asdict() | (errors.get(contender) or summary(turns[contender]) | contender.sizes())
+    return [contender._asdict() | (errors.get(contender) or summary(turns[contender]) | contender.facts())
             for contender in contenders]
 
 
@@ -64,10 +63,8 @@ def summary(turns: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def machine() -> dict:
     """What the figures depend on besides the code."""
-    flags = (cpu_fact("flags") or cpu_fact("Features")).split()  # on x86_64, on arm64
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
-    return {"cpu": cpu_name(), "instructions": [flag for flag in INSTRUCTIONS if flag in flags],
-            "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(),
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(),
             "commit": commit.stdout.strip() or "unknown", "date": datetime.now(timezone.utc).isoformat(" ", "minutes")}
 
 

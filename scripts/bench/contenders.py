@@ -52,15 +52,12 @@ class Contender(NamedTuple):
             raise Failed(messages[-1][:200] if messages else f"exit status {process.returncode}")
         return {"start": start, **json.loads(first), **json.loads(second)}
 
-    def sizes(self) -> dict:
-        """Megabytes of the model, and of the engine, NumPy and Pillow as they are installed; the engine's version."""
+    def facts(self) -> dict:
+        """The size of the model file in megabytes, and the engine's version."""
         folders = [str(folder) for folder in self.environment().glob("lib/python*/site-packages")]
-        found = {package.name.lower(): package for package in metadata.distributions(path=folders)}
-        engine = ENGINES[self.engine].package
-        files = [found[name].locate_file(file) for name in (engine, "numpy", "pillow") for file in found[name].files]
-        packages = sum(file.stat().st_size for file in files if file.is_file() and file.suffix != ".pyc")
-        return {"model_size": self.model().stat().st_size / 1e6, "packages_size": packages / 1e6,
-                "version": f"{engine} {found[engine].version}"}
+        package = ENGINES[self.engine].package
+        [found] = metadata.distributions(name=package, path=folders)
+        return {"model_size": self.model().stat().st_size / 1e6, "version": f"{package} {found.version}"}
 
 
 CONTENDERS = [Contender("handler", "large", "litert"), Contender("handler", "small", "litert")]

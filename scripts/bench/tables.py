@@ -25,19 +25,17 @@ def markdown(found: dict) -> str:
                                     "network": f"{photo}_network"})]
     parts += ["### Cold start, memory and size",
               "Milliseconds from the start of a process to its first answer, with all files in the page cache. "
-              "Megabytes: the peak memory with that answer, and with a photo of 3000 x 4000; the model file; the "
-              "engine, NumPy and Pillow as installed. The last rows are engines with only our preprocessing.",
+              "Megabytes: the peak memory with that answer, and with a photo of 3000 x 4000; the model file. The last "
+              "rows are engines with only our preprocessing.",
               table(functions + rows("plain", "large"), {
-                  "ms": "start", "memory": "start_memory", "memory, large photo": "memory", "model": "model_size",
-                  "packages": "packages_size"})]
+                  "ms": "start", "memory": "start_memory", "memory, large photo": "memory", "model": "model_size"})]
     return "\n\n".join(parts) + "\n"
 
 
 def origin(found: dict) -> str:
     versions = sorted({row["version"] for row in found["rows"] if "version" in row})
-    return (f"`make bench`, {found['date']}, commit {found['commit']}: {found['cpu']}, {found['cores']} cores "
-            f"({', '.join(found['instructions']) or 'instruction sets unknown'}), {found['system']}, "
-            f"Python {found['python']}, {', '.join(versions)}; {found['rounds']} rounds.")
+    return (f"`make bench`, {found['date']}, commit {found['commit']}: {found['cpu']}, {found['cores']} cores, "
+            f"{found['system']}, Python {found['python']}, {', '.join(versions)}; {found['rounds']} rounds.")
 
 
 def table(rows: list[dict], columns: dict[str, str]) -> str:
