@@ -26,8 +26,7 @@ def draw(folder, *flags):
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path):
     (_, first), (_, again), (_, other) = (draw(tmp_path / name, "--per-label", "1", "--seed", seed)
                                           for name, seed in (("a", "1"), ("b", "1"), ("c", "2")))
-    assert first == again
-    assert first.keys() == other.keys()
+    assert first == again and first.keys() == other.keys()
     assert all(first[path] != other[path] for path in first)
 
 
@@ -41,19 +40,17 @@ def test_every_label_is_in_every_split_and_what_lay_there_is_replaced(tmp_path):
     assert sorted({row["label"] for row in rows}) == LABELS
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_a_wrong_number_is_refused(tmp_path, number):
-    run = subprocess.run([*SCRIPT, tmp_path / "index.csv", "--per-label", number], capture_output=True, text=True)
-    assert run.returncode == 2 and "--per-label" in run.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_a_wrong_number_is_refused(tmp_path):
+    run = subprocess.run([*SCRIPT, tmp_path / "index.csv", "--per-label", "0"], capture_output=True, text=True)
+    assert run.returncode == 2 and "--per-label" in run.stderr and not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("label", LABELS)
-def test_garments_fit_their_canvas_and_vary(label):
-    garments = [draw_data.garment(label, Random(seed), (255, 0, 0), (0, 0, 255)) for seed in range(8)]
-    covered = np.stack([np.asarray(garment.getchannel("A")) > 0 for garment in garments])
-    assert ((0.1 < covered.mean(axis=(1, 2))) & (covered.mean(axis=(1, 2)) < 0.8)).all()
-    assert len({shape.tobytes() for shape in covered}) == 8
+def test_garments_fit_their_canvas_and_vary():
+    for label in LABELS:
+        garments = [draw_data.garment(label, Random(seed), (255, 0, 0), (0, 0, 255)) for seed in range(8)]
+        covered = np.stack([np.asarray(garment.getchannel("A")) > 0 for garment in garments])
+        assert ((0.1 < covered.mean(axis=(1, 2))) & (covered.mean(axis=(1, 2)) < 0.8)).all(), label
+        assert len({shape.tobytes() for shape in covered}) == 8, label
 
 
 def test_a_picture_shows_the_garment_in_its_middle(monkeypatch):
@@ -68,43 +65,28 @@ def test_a_picture_shows_the_garment_in_its_middle(monkeypatch):
     assert not differs[:20].any() and not differs[-20:].any()
 
 
-def test_most_pictures_are_upright_and_some_lie():
-    sizes = {draw_data.picture("hat", Random(seed), Random(seed)).size for seed in range(30)}
-    assert sizes == {(240, 320), (320, 240)}
-
-
-def test_owners_in_the_test_split_own_no_training_picture():
-    assert not set(draw_data.PEOPLE["test"]) & {*draw_data.PEOPLE["train"], *draw_data.PEOPLE["validation"]}
-
-
-def test_two_processes_wait_for_each_other_and_leave_one_whole_folder(tmp_path):
+def test_two_processes_draw_one_after_the_other_and_leave_one_whole_folder(tmp_path):
     with locked(tmp_path):
         processes = [subprocess.Popen([*SCRIPT, tmp_path / "index.csv", "--per-label", "2"], stderr=subprocess.PIPE,
                                       stdout=subprocess.DEVNULL, text=True) for _ in range(2)]
         for process in processes:
             assert "waiting for another process" in process.stderr.readline()
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     for process in processes:
         assert process.wait(60) == 0, process.stderr.read()
     photos = read_index(tmp_path / "index.csv")
-    assert len(photos) == 40
-    assert photos == sorted(find_photos(tmp_path))
+    assert len(photos) == 40 and photos == sorted(find_photos(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {".lock", "index.csv", "train", "validation", "test"}
 
 
-def test_a_missing_picture_is_drawn_again(tmp_path):
-    _, before = draw(tmp_path, "--per-label", "1")
-    (tmp_path / "train" / "hat" / "0000.jpg").unlink()
-    _, after = draw(tmp_path, "--per-label", "1")
-    assert before == after
-
-
-def test_pictures_that_are_there_are_not_replaced(tmp_path):
+def test_a_missing_picture_is_drawn_again_and_others_are_left_alone(tmp_path):
     """Another process may be reading them."""
     draw(tmp_path, "--per-label", "1")
     before = {path: path.stat().st_ino for path in tmp_path.glob("*/*/*.jpg")}
     draw(tmp_path, "--per-label", "1")
     assert {path: path.stat().st_ino for path in tmp_path.glob("*/*/*.jpg")} == before
+    (tmp_path / "train" / "hat" / "0000.jpg").unlink()
+    draw(tmp_path, "--per-label", "1")
+    assert {*tmp_path.glob("*/*/*.jpg")} == before.keys()
 
 
 def test_an_interrupted_replacement_leaves_no_index_and_the_next_run_completes_it(tmp_path, monkeypatch):

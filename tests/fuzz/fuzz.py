@@ -3,8 +3,8 @@
     .venv/fuzz/bin/python tests/fuzz/fuzz.py --minutes 10 --output artifacts/fuzz
 
 Half of the time goes to images, half to events. The images start from tests/hostile.py. A finding is a file
-artifacts/fuzz/crash-…, oom-… or timeout-…; `fuzz.py --output artifacts/fuzz --images artifacts/fuzz/crash-…`
-(or --events) runs it again. Once it is mended, keep it as a case in tests/hostile.py.
+artifacts/fuzz/crash-…, oom-… or timeout-…; `fuzz.py --output artifacts/fuzz --target images -- artifacts/fuzz/crash-…`
+runs it again. Once it is mended, keep it as a case in tests/hostile.py.
 """
 import argparse
 import base64
@@ -58,7 +58,8 @@ def fuzz_events(atheris):
         import lambda_function
     import numpy as np
     count = len(lambda_function.MODEL.labels)
-    lambda_function.MODEL.predict = lambda image: np.full(count, 1 / count, np.float32)  # the model is not the target
+    probabilities = np.full(count, 1 / count, np.float32)
+    lambda_function.MODEL.predict = lambda image: (probabilities, 0.9)  # the model is not the target
 
     def getaddrinfo(*_, **__):
         raise socket.gaierror
@@ -104,20 +105,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--output", type=Path, required=True, help="folder for the findings and for what was tried")
-    parser.add_argument("--images", nargs=argparse.REMAINDER, help="fuzz images with these arguments of libFuzzer")
-    parser.add_argument("--events", nargs=argparse.REMAINDER, help="fuzz events with these arguments of libFuzzer")
+    parser.add_argument("--target", choices=("images", "events"), help="fuzz only these, in this process")
+    parser.add_argument("libfuzzer", nargs="*", help="after --: arguments of libFuzzer, such as a finding to run again")
     arguments = parser.parse_args()
-    for target in ("images", "events"):
-        given = getattr(arguments, target)
-        if given is not None:
-            return run(target, given)
+    if arguments.target:
+        return run(arguments.target, arguments.libfuzzer)
     failed = False
     for target in ("images", "events"):
         corpus = arguments.output / target
         write_seeds(target, corpus)
         seconds = round(arguments.minutes * 30)
         print(f"{target} for {seconds} seconds", flush=True)
-        command = [sys.executable, __file__, "--output", arguments.output, f"--{target}", *LIMITS,
+        command = [sys.executable, __file__, "--output", arguments.output, "--target", target, "--", *LIMITS,
                    f"-max_total_time={seconds}", f"-artifact_prefix={arguments.output}/", corpus]
         failed |= bool(subprocess.run(command).returncode)
     if failed:
