@@ -513,11 +513,16 @@ def plan(cloud: Cloud, project: Project, **environment: str) -> tuple[int, str]:
 
 
 def test_a_model_of_drawn_data_is_refused_unless_forced(cloud, project):
+    """The plan that is forced also finds the account's boundary, and an API that is open on purpose."""
+    cloud.aws("iam", "create-policy", "--policy-name", "clothes-boundary", "--policy-document",
+              f"file://{ROOT}/lambda/boundary.json")
     colour_model.write(project.folder / "drawn.tflite", dataset="drawn")
     status, text = plan(cloud, project, MODEL="drawn.tflite")
     assert status != 0 and "drawn data" in text and "FORCE=1" in text, text
-    status, text = plan(cloud, project, MODEL="drawn.tflite", FORCE="1")
+    status, text = plan(cloud, project, MODEL="drawn.tflite", FORCE="1", PARAMETERS="ApiKeys=")
     assert status == 0 and "data: drawn" in text, text
+    assert "Boundary=arn:aws:iam::123456789012:policy/clothes-boundary" in text
+    assert "if strangers keep all 10 instances busy" in text and "first:" not in text
 
 
 def test_a_missing_engine_is_explained(cloud, project):
@@ -542,18 +547,6 @@ def test_nothing_is_reserved_in_an_account_with_little_to_spare(cloud, project):
     stub.chmod(0o755)
     status, text = plan(cloud, project, AWS=str(stub))
     assert status == 0 and "Concurrency=-1" in text and "At most" not in text, text
-
-
-def test_a_boundary_that_the_account_has_is_used(cloud, project):
-    cloud.aws("iam", "create-policy", "--policy-name", "clothes-boundary", "--policy-document",
-              f"file://{ROOT}/lambda/boundary.json")
-    status, text = plan(cloud, project)
-    assert status == 0 and "Boundary=arn:aws:iam::123456789012:policy/clothes-boundary" in text, text
-
-
-def test_an_api_that_is_open_on_purpose_has_no_key(cloud, project):
-    status, text = plan(cloud, project, PARAMETERS="ApiKeys=")
-    assert status == 0 and "if strangers keep all 10 instances busy" in text and "first:" not in text, text
 
 
 @pytest.mark.parametrize("version, used", [("aws-cli/2.31.0 Python/3.13.7", True), ("aws-cli/1.40.0", False)])
