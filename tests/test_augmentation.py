@@ -4,7 +4,7 @@ import pytest
 from training.augmentation import QUARTER_TURN_CHANCE, augment, mixup
 
 
-def test_equal_seeds_give_equal_views_and_other_seeds_others():
+def test_the_seed_determines_the_views():
     images = np.random.default_rng(0).integers(0, 256, (4, 20, 16, 3), np.uint8)
     first, again, other = (augment(images, seed).numpy() for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -32,7 +32,7 @@ def test_half_of_the_photos_are_mirrored():
     assert left.mean() == pytest.approx(0.5, abs=0.08)
 
 
-def test_a_view_is_the_same_picture_at_every_size():
+def test_a_view_looks_the_same_at_every_image_size():
     photo = np.random.default_rng(0).uniform(0, 255, (4, 8, 6, 3)).astype(np.float32)
     small, large = (np.kron(photo, np.ones((1, times, times, 1))) for times in (8, 16))
     small, large = augment(small, 5).numpy(), augment(large, 5).numpy()

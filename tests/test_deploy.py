@@ -281,14 +281,14 @@ class TestFromTheFirstDeploymentToTheLast:
         type(self).key = re.search(r"API key  first: (\S+)", text)[1]
         assert self.key not in json.dumps(moto.aws("cloudformation", "describe-stacks"))
 
-    def test_it_answers_and_lets_in_holders_of_the_key_only(self, api):
+    def test_the_api_answers_only_holders_of_the_key(self, api):
         assert json.loads(ask(api, "health")[2])["labels"] == list(colour_model.LABELS)
         photo = {"body": self.photo, "Content_Type": "image/jpeg"}
         status, headers, body = ask(api, "predict", **photo, x_api_key=self.key)
         assert status == 200 and next(iter(json.loads(body))) == "red" and headers["Access-Control-Allow-Origin"] == "*"
         assert [ask(api, "predict", **photo)[0], ask(api, "predict", **photo, x_api_key="guessed")[0]] == [401, 401]
 
-    def test_a_second_deployment_has_nothing_to_do(self, moto):
+    def test_a_second_deployment_changes_nothing(self, moto):
         before = moto.function()
         status, text = self.make("deploy")
         assert status == 0 and "No changes to deploy" in text and "The push refers" not in text, text
@@ -325,7 +325,7 @@ class TestFromTheFirstDeploymentToTheLast:
         assert latest["Code"]["ImageUri"] == before and latest["Configuration"]["MemorySize"] == 2048
         assert latest["Configuration"]["Environment"]["Variables"]["S3_BUCKETS"] == "a,b"
 
-    def test_rollback_serves_the_version_before(self, moto):
+    def test_rollback_restores_the_previous_version(self, moto):
         status, text = self.make("rollback")
         assert status == 0 and "Version 1 serves instead of 2." in text and "The push refers" not in text, text
         assert moto.live() == "1"
@@ -334,7 +334,7 @@ class TestFromTheFirstDeploymentToTheLast:
         status, text = self.make("rollback")
         assert status != 0 and "there is no version before 1" in text, text
 
-    def test_a_deployment_after_a_rollback_drops_the_version_that_was_left(self, moto, project):
+    def test_a_deployment_after_a_rollback_deletes_the_version_that_was_rolled_back(self, moto, project):
         project.model(sharpness=7)
         status, text = self.make("deploy", KEY="ann")
         assert status == 0 and re.search("API key  ann: ", text), text
@@ -366,7 +366,7 @@ class TestFromTheFirstDeploymentToTheLast:
         assert {renamed.get(action, action) for action in called} <= allowed
 
 
-def test_a_first_version_that_fails_its_check_is_kept_to_look_at(cloud, registry, project, api):
+def test_a_first_version_that_fails_its_check_is_kept_for_inspection(cloud, registry, project, api):
     project.model(labels=["blue", "red", "green"])
     status, text = project.make("deploy", API_URL=api)
     assert status != 0 and "nothing is served yet" in text and "make logs" in text, text
@@ -493,7 +493,7 @@ def test_missing_permissions_and_unknown_credentials_are_explained(cloud):
 
 
 @pytest.mark.parametrize("command", [("deploy.sh",), ("aws/stack.sh", "undeploy")])
-def test_somebody_elses_stack_is_left_alone(cloud, command):
+def test_a_stack_made_by_somebody_else_is_left_alone(cloud, command):
     cloud.create_stack("Resources: {Topic: {Type: 'AWS::SNS::Topic'}}")
     status, text = run(cloud, *command)
     assert status != 0 and "was not made by make deploy" in text and "STACK=" in text, text

@@ -203,7 +203,7 @@ def test_a_port_that_is_taken_is_named(project):
     assert f"{project.container}-port" not in docker("ps", "--all")
 
 
-def test_somebody_elses_container_of_the_same_name_is_left_alone(project):
+def test_a_container_of_the_same_name_made_by_somebody_else_is_left_alone(project):
     name = f"{project.container}-foreign"
     docker("run", "--detach", "--name", name, "--label", "org.opencontainers.image.title=theirs",
            "--entrypoint", "sleep", project.image, "600")
@@ -213,7 +213,7 @@ def test_somebody_elses_container_of_the_same_name_is_left_alone(project):
     assert docker("container", "inspect", "--format", "{{.State.Running}}", name) == "true"
 
 
-def test_the_log_of_a_function_that_can_not_start_is_shown(project, tmp_path):
+def test_the_log_of_a_function_that_cannot_start_is_shown(project, tmp_path):
     name = f"{project.container}-broken"
     created = docker("create", "--name", name, project.image)
     (tmp_path / "iid").write_text(docker("commit", "--change", 'CMD ["no_such_module.handler"]', created, name))
@@ -376,7 +376,7 @@ def test_a_bad_request_gets_an_error_and_the_next_one_an_answer(strict, model, b
     assert set(invoke(strict[1], event(encoded()))) == set(model.labels)
 
 
-def test_hostile_files_do_not_end_a_container_with_lambdas_default_memory(image):
+def test_hostile_files_do_not_kill_a_container_with_1769_mb(image):
     """The budget of a request, which tests/test_budget.py measures, under a limit that ends what exceeds it."""
     with running(image, *STRICT, "--memory", "1769m", "--memory-swap", "1769m") as (name, port):
         for what, (make, status) in hostile.CASES.items():
@@ -390,7 +390,7 @@ def test_the_largest_photo_that_fits_an_event_is_answered(strict, model):
     assert set(invoke(strict[1], event(photo))) == set(model.labels)
 
 
-def test_sigterm_ends_the_function_at_once(image):
+def test_sigterm_stops_the_function_at_once(image):
     with running(image, *STRICT) as (name, port):
         invoke(port, event(encoded()))
         docker("stop", "--time", "30", name)

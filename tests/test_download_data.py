@@ -174,7 +174,7 @@ def test_a_table_of_labels_and_splits_is_printed(run, serve, capsys):
     pytest.param([CUT, send(ARCHIVE)], id="cut, ignores Range"),
     pytest.param([chunked(ARCHIVE[:HALF], whole=False), send(ARCHIVE)], id="no length, cut"),
 ])
-def test_the_photos_arrive(run, serve, answers):
+def test_the_photos_arrive_despite_interruptions(run, serve, answers):
     run.succeed(serve(*answers)[0])
 
 
@@ -218,7 +218,7 @@ def test_a_download_that_fails_says_why(run, serve, answer, requests, words):
     assert words in message and url in message and len(ranges) == requests
 
 
-def test_without_a_server_it_says_so(run):
+def test_a_refused_connection_is_explained(run):
     assert "Connection refused" in run.fail("http://127.0.0.1:9/photos.tar.gz")
 
 
@@ -246,7 +246,7 @@ def test_links_and_paths_outside_in_an_archive_are_not_unpacked(run, serve, tmp_
     assert not [*tmp_path.rglob("outside.jpg")]
 
 
-def test_a_folder_left_half_unpacked_is_made_whole(run, serve):
+def test_a_half_unpacked_folder_is_completed(run, serve):
     for stale in ("train/hat/0.jpg", "train/gloves/9.jpg", ".new/test/hat/1.jpg"):
         (run.folder / stale).parent.mkdir(parents=True)
         (run.folder / stale).write_bytes(b"half")
@@ -254,7 +254,7 @@ def test_a_folder_left_half_unpacked_is_made_whole(run, serve):
 
 
 @pytest.mark.parametrize("lost, requests", [("index.csv", 1), ("test/hat/0.jpg", 2)])
-def test_only_a_folder_without_all_the_photos_is_downloaded_again(run, serve, lost, requests):
+def test_photos_are_downloaded_again_only_if_one_is_missing(run, serve, lost, requests):
     url, ranges = serve(send(ARCHIVE))
     for _ in range(2):
         run.succeed(url)

@@ -116,20 +116,20 @@ def sentinel(monkeypatch):
 
 
 @pytest.mark.parametrize("form", LOOPBACK + ELSEWHERE)
-def test_no_url_leads_inside(form, sentinel, connects):
+def test_no_url_reaches_an_internal_address(form, sentinel, connects):
     assert refused(form.replace("{port}", str(sentinel.port))) in (400, 403, 502)
     assert connects == []
 
 
 @pytest.mark.parametrize("form", LOOPBACK)
-def test_the_table_would_lead_inside_without_the_check(form, sentinel, monkeypatch):
+def test_without_the_check_these_urls_would_reach_this_machine(form, sentinel, monkeypatch):
     monkeypatch.setattr(fetch, "is_public", lambda address: True)
     refused(form.replace("{port}", str(sentinel.port)))
     assert sentinel.connections > 0
 
 
 @pytest.mark.parametrize("form", [form for form in LOOPBACK + ELSEWHERE if "\r" not in form])
-def test_no_redirect_leads_inside(form, sentinel, allowed):
+def test_no_redirect_reaches_an_internal_address(form, sentinel, allowed):
     target = form.replace("{port}", str(sentinel.port)).encode("utf-8", "replace")
     with serving(replying(b"HTTP/1.1 302 Found\r\nLocation: " + target + b"\r\n\r\n")) as server:
         refused(allowed(server, sentinel))
@@ -157,7 +157,7 @@ def test_proxies_in_the_environment_are_not_used(sentinel, allowed, monkeypatch)
     assert sentinel.connections == 0
 
 
-# What good servers do.
+# Well-behaved servers.
 
 def test_a_photo_is_requested_with_its_address_percent_encoded(allowed):
     with serving(replying(http(b"photo", Content_Type="image/jpeg"))) as server:
@@ -243,7 +243,7 @@ def test_a_certificate_for_another_name_or_by_an_unknown_authority_is_refused(ce
     assert result.status == 502 and "certificate" in str(result)
 
 
-# What bad ones do.
+# Slow and broken servers.
 
 def drip(connection, request, start=b"HTTP/1.1 200 OK\r\n\r\n", byte=b"x"):
     connection.sendall(start)
@@ -275,7 +275,7 @@ def flood(connection, request):
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
 
 
-def test_a_flood_of_tiny_pieces_ends_by_its_processor_time(allowed, monkeypatch):
+def test_a_flood_of_tiny_pieces_is_stopped_by_its_processor_time(allowed, monkeypatch):
     monkeypatch.setattr(fetch, "SECONDS", 300)
     monkeypatch.setattr(fetch, "PROCESSOR_SECONDS", 0.2)
     with serving(flood) as server:
@@ -295,7 +295,7 @@ def test_a_slow_name_server_is_given_up_in_time(monkeypatch, hurried):
     answer.set()
 
 
-def test_one_slow_url_of_several_does_not_cost_the_others(allowed, hurried):
+def test_one_slow_url_does_not_fail_the_others(allowed, hurried):
     with serving(drip) as slow, serving(replying(http(b"photo"))) as quick:
         results = fetch.fetch_all([allowed(slow), allowed(quick)])
     assert results[0].status == 504 and results[1] == b"photo"
@@ -338,7 +338,7 @@ def test_a_bad_server_costs_a_bounded_amount_and_gets_an_error(kind, allowed):
         assert server.connections <= 1 + fetch.REDIRECTS
 
 
-def test_many_large_files_together_are_too_large(allowed):
+def test_large_files_share_one_limit(allowed):
     with serving(replying(http(bytes(9_000_000)))) as server:
         results = fetch.fetch_all([allowed(server)] * 6)
     assert {result.status for result in results if isinstance(result, RequestError)} == {413}
@@ -398,12 +398,12 @@ def test_s3_is_off_unless_buckets_are_named(monkeypatch):
     assert refused("s3://photos/a.jpg") == 403
 
 
-def test_s3_without_its_client_says_so(monkeypatch):
+def test_a_missing_boto3_is_explained(monkeypatch):
     monkeypatch.setenv("S3_BUCKETS", "photos")
     monkeypatch.setitem(sys.modules, "boto3", None)
     assert "boto3" in str(get("s3://photos/a.jpg"))
 
 
-def test_no_redirect_leads_into_s3(buckets, allowed):
+def test_redirects_to_s3_are_refused(buckets, allowed):
     with serving(replying(http(b"", "302 Found", Location="s3://photos/a b/ü.jpg"))) as server:
         assert refused(allowed(server)) == 400

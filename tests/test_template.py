@@ -56,7 +56,7 @@ def test_nothing_public_is_made_before_a_version_has_passed_its_check(made, para
     assert present <= resources and not absent & resources
 
 
-def test_the_api_asks_the_alias_and_the_alias_is_the_live_version(made):
+def test_the_api_invokes_the_alias_which_points_to_the_live_version(made):
     resources = made(Live="7")
     assert (resources["Alias"]["Name"], resources["Alias"]["FunctionVersion"]) == ("live", "7")
     assert resources["Integration"]["IntegrationUri"] == resources["Permission"]["FunctionName"] == "Alias"
@@ -64,7 +64,7 @@ def test_the_api_asks_the_alias_and_the_alias_is_the_live_version(made):
     assert resources["Route"]["RouteKey"] == resources["Stage"]["StageName"] == "$default"
 
 
-def test_images_are_never_expired(made):
+def test_images_never_expire(made):
     repository = made()["Repository"]
     assert "LifecyclePolicy" not in repository
     assert repository["ImageTagMutability"] == "IMMUTABLE" and repository["ImageScanningConfiguration"]["ScanOnPush"]
@@ -144,7 +144,7 @@ def test_every_parameter_is_tested(template):
     assert tested == set(template.template["Parameters"])
 
 
-def test_the_gateway_lets_through_no_more_at_once_than_the_function_takes(made):
+def test_the_gateway_admits_no_more_requests_at_once_than_the_function_has_instances(made):
     resources = made()
     limits = resources["Stage"]["DefaultRouteSettings"]
     assert limits["ThrottlingBurstLimit"] <= resources["Function"]["ReservedConcurrentExecutions"]
@@ -189,7 +189,7 @@ def test_the_unsure_alarm_watches_whether_answers_reach_both_thresholds(made):
 
 
 @pytest.mark.parametrize("status, count", [(200, 0), (422, 0), (500, 1), (502, 0), (504, 0)])
-def test_a_dead_url_is_no_error_of_the_function(status, count, monkeypatch, capsys):
+def test_a_dead_url_does_not_count_as_a_server_error(status, count, monkeypatch, capsys):
     import telemetry
     monkeypatch.setattr(telemetry, "FUNCTION", "clothes")
     telemetry.write({"status": status})
@@ -239,7 +239,7 @@ ROLE = "arn:aws:iam::123456789012:role/clothes-FunctionRole-1"
 
 
 @pytest.mark.parametrize("action", ["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"])
-def test_who_deploys_gives_rights_only_within_the_boundary(action):
+def test_deployers_grant_rights_only_within_the_boundary(action):
     statement, = allows(POLICY, action, ROLE)
     assert statement["Condition"] == {"ArnLike": {"iam:PermissionsBoundary": "arn:*:iam::*:policy/clothes-boundary"}}
     assert not allows(POLICY, action, "arn:aws:iam::123456789012:role/admin")
@@ -253,7 +253,7 @@ def test_who_deploys_gives_rights_only_within_the_boundary(action):
     ("iam:PassRole", "arn:aws:iam::123456789012:role/admin"), ("sts:AssumeRole", ROLE),
     ("iam:PutUserPolicy", "arn:aws:iam::123456789012:user/clothes-me"),
     ("lambda:UpdateFunctionCode", "arn:aws:lambda:eu-central-1:123456789012:function:other")])
-def test_who_deploys_cannot_leave_the_boundary(action, resource):
+def test_deployers_cannot_leave_the_boundary(action, resource):
     assert not allows(POLICY, action, resource)
 
 
@@ -279,7 +279,7 @@ def test_no_statement_allows_all_actions():
     ("s3:PutInventoryConfiguration", "arn:aws:s3:::payroll", False),
     ("lambda:InvokeFunction", "arn:aws:lambda:eu-central-1:123456789012:function:clothes-BulkFunction-1", True),
     ("lambda:InvokeFunction", "arn:aws:lambda:eu-central-1:123456789012:function:other", False)])
-def test_the_boundary_holds_what_the_function_needs_and_no_more(action, resource, allowed):
+def test_the_boundary_allows_what_the_function_needs_and_no_more(action, resource, allowed):
     assert bool(allows(BOUNDARY, action, resource)) == allowed
 
 
@@ -314,7 +314,7 @@ CALLED = {
     "iam:ListPolicies", "sts:GetCallerIdentity", "logs:FilterLogEvents"}
 
 
-def test_the_policy_holds_what_is_needed_and_no_more():
+def test_the_policy_allows_what_is_needed_and_no_more():
     types = {resource["Type"] for resource in Template.from_yaml(TEMPLATE).template["Resources"].values()}
     code = ("import json, sys, pathlib, cfnlint; data = pathlib.Path(cfnlint.__file__).parent / 'data/schemas'\n"
             "names = json.loads((data / 'providers/us-east-1.json').read_text())\n"
