@@ -1,6 +1,6 @@
 """The API keys that POST /predict accepts.
 
-The environment variable API_KEYS holds name:SHA-256,... of the keys, never a key itself. Without it everybody is let in.
+The environment variable API_KEYS holds name:SHA-256,... of the keys, never a key itself. Without it everybody may call.
 """
 import hashlib
 import hmac

@@ -1,7 +1,7 @@
 """The events of S3 Batch Operations: objects of a bucket in, their labels out as result strings.
 
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html describes event and answer. Version 2.0
-names the bucket, version 1.0 its ARN. A result string is JSON, {"model", "confident", "familiarity", "familiar",
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html describes event and answer. Version
+2.0 names the bucket, version 1.0 its ARN. A result string is JSON, {"model", "confident", "familiarity", "familiar",
 "scores"} or {"error"}; scripts/aws/label_bucket.sh makes a table of them.
 """
 import json

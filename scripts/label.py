@@ -2,11 +2,11 @@
 
     python scripts/label.py --model artifacts/model.tflite --output labels.csv photos/ more.txt 'old/*/*.jpg'
 
-Takes photos, folders (with all below them), globs, URLs, text files with one of these per line, and - for such a list
+Takes photos, folders (searched recursively), globs, URLs, text files with one of these per line, and - for such a list
 on standard input. The extension of the output decides its format: .csv, .jsonl (JSON Lines) or .parquet. A photo that
-can't be read is a row with its error. The same command goes on from what is written, so a run can be killed, and adds
-photos that are new. --unsure N also writes a page with the N photos of the lowest probability, to be labelled by hand.
-Prints the number of photos per label; the exit status is 1 if a photo could not be read.
+can't be read becomes a row with its error. The same command continues an interrupted run, and adds new photos later.
+--unsure N also writes a page with the N photos that the model is least certain of, to be labelled by hand. Prints the
+number of photos per label; the exit status is 1 if a photo could not be read.
 """
 import argparse
 import os
@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Queue:
-    """The photos that are left to label, each once. In a temporary database on disk, as millions fill the memory."""
+    """The photos that are left to label, each once; in a temporary database on disk, to save memory."""
 
     def __init__(self):
         self.database = sqlite3.connect("")
@@ -84,11 +84,11 @@ def main() -> None:
             if args.unsure:
                 page = write_page(args.output, table.rows(), model.labels, args.unsure)
     except KeyboardInterrupt:
-        sys.exit(f"stopped; the same command goes on from {table.path}")
+        sys.exit(f"stopped; the same command continues {table.path}")
     except BrokenProcessPool:
-        fail(f"a worker process ended, perhaps for want of memory; repeat the command to go on from {table.path}")
+        fail(f"a worker process ended, perhaps for lack of memory; repeat the command to continue {table.path}")
     except OSError as error:
-        fail(f"can't write {table.path}: {error.strerror}; repeat the command to go on from there")
+        fail(f"can't write {table.path}: {error.strerror}; repeat the command to continue")
     print(summary(counts, str(args.output)))
     if args.unsure:
         print(f"{page}: correct the labels there, then train on them")

@@ -3,9 +3,10 @@
     python scripts/predict.py --model artifacts/model.tflite shirt.jpg
     python scripts/predict.py --model artifacts/model.tflite --json photos/ https://example.org/shoe.jpg
 
-Takes photos, folders (with all below them), globs, URLs, text files with one of these per line, and - for standard
-input. One photo gets a bar per label; several get a line each, and a count per label at the end. A photo that can't be
-read is named on stderr, the others are still labelled, and the exit status is 1.
+Takes photos, folders (searched recursively), globs, URLs, text files with one of these per line, and - for such a list
+on standard input. A single photo gets a bar per label; several get a line each, and a count per label at the end. The
+note "unfamiliar" says that a photo differs from the training photos, "low confidence" that the probability is low.
+A photo that can't be read is reported on stderr, the others are still labelled, and the exit status is 1.
 """
 import argparse
 import json
@@ -31,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def bars(ranked: list[tuple[str, float]]) -> str:
-    """A line per label: its name, its probability and a bar; as wide as the terminal, at most 100 characters."""
+    """A line per label with its probability and a bar, as wide as the terminal, but at most 100 characters."""
     names = [printable(name) for name, _ in ranked]
     room = min(shutil.get_terminal_size().columns, 100) - 12
     width = min(max(map(len, names)), max(8, room // 2))
@@ -40,7 +41,7 @@ def bars(ranked: list[tuple[str, float]]) -> str:
 
 
 def show(result: Result, model: Model, args: argparse.Namespace, alone: bool) -> str:
-    """Print the result of a photo and return its label, which is empty for an error."""
+    """Print the result of a photo and return its label, or an empty one after an error."""
     if result.error:
         if args.json:
             print(json.dumps({"image": result.image, "error": result.error}), flush=True)
@@ -48,21 +49,23 @@ def show(result: Result, model: Model, args: argparse.Namespace, alone: bool) ->
         return ""
     ranked = sorted(zip(model.labels, result.probabilities.tolist()), key=lambda pair: -pair[1])
     name, probability = ranked[0]
-    confident = probability >= model.threshold
+    familiar = model.is_familiar(result.familiarity)
+    confident = model.is_confident(probability, result.familiarity)
+    note = "" if confident else "low confidence" if familiar else "unfamiliar"
     if args.json:
-        print(json.dumps({"image": result.image, "label": name, "confident": confident, "model": model.digest,
+        print(json.dumps({"image": result.image, "label": name, "confident": confident,
+                          "familiarity": round(result.familiarity, 3), "familiar": familiar, "model": model.digest,
                           "probabilities": dict(ranked)}), flush=True)
     elif alone:
-        note = "" if confident else f" (low confidence: under {model.threshold:.0%})"
-        print(f"{printable(result.image)}: {printable(name)}{note}\n{bars(ranked[:max(1, args.top)])}")
+        print(f"{printable(result.image)}: {printable(name)}{note and f' ({note})'}\n{bars(ranked[:max(1, args.top)])}")
     else:
-        width, note = max(map(len, model.labels)), "" if confident else "low confidence"
+        width = max(map(len, model.labels))
         print(f"{printable(name):<{width}} {probability:7.1%}  {note:<14}  {printable(result.image)}", flush=True)
     return name
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Label and print all photos. Returns whether all could be read."""
+    """Label all photos and print the results. Returns whether all photos could be read."""
     model = load_model(args.model, threads=os.cpu_count())
     photos = [photo for source in read_lists(args.image) for photo in sorted(expand(source))]
     sys.stdout.reconfigure(errors="replace")
@@ -83,7 +86,7 @@ def main() -> None:
         sys.exit(0 if run(args) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # a reader such as `head` has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

@@ -26,7 +26,8 @@ JSON = {"content_type": "application/json"}
 @pytest.fixture(scope="module")
 def function(tmp_path_factory):
     return api.load(tmp_path_factory.mktemp("model"), confidence_threshold=0.6, familiarity_threshold=0.9,
-                    dataset="drawn", created="2026-01-01", metrics={"test": {"accuracy": 0.9}}, history=[{"epoch": 1}], suspects=[{"path": "x"}])
+                    dataset="drawn", created="2026-01-01", metrics={"test": {"accuracy": 0.9}},
+                    history=[{"epoch": 1}], suspects=[{"path": "x"}])
 
 
 @pytest.fixture
@@ -288,7 +289,8 @@ def test_health_is_the_model_card_without_history_and_suspects(kind, ask):
     assert card["versions"].keys() == {"python", "numpy", "pillow", "ai_edge_litert"}
     del card["versions"], card["model"]
     assert card == {"status": "ok", "labels": ["blue", "green", "red"], "size": [40, 30], "confidence_threshold": 0.6,
-                    "familiarity_threshold": 0.9, "dataset": "drawn", "created": "2026-01-01", "metrics": {"test": {"accuracy": 0.9}}}
+                    "familiarity_threshold": 0.9, "dataset": "drawn", "created": "2026-01-01",
+                    "metrics": {"test": {"accuracy": 0.9}}}
 
 
 def test_head_gets_the_headers_of_get_without_a_body(ask):

@@ -26,8 +26,8 @@ def label_environment():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A model and the photos blue.jpg, green.jpg, red.jpg and deeper/grey.jpg."""
-    colour_model.write(tmp_path / "model.tflite", confidence_threshold=0.6)
+    """A model and the photos blue.jpg, green.jpg, red.jpg and deeper/grey.jpg, of which the last is unfamiliar."""
+    colour_model.write(tmp_path / "model.tflite", confidence_threshold=0.6, familiarity_threshold=0.9)
     (tmp_path / "photos" / "deeper").mkdir(parents=True)
     for name, colour in [*colour_model.COLOURS.items(), ("deeper/grey", (128, 128, 128))]:
         Image.new("RGB", (60, 80), colour).save(tmp_path / "photos" / f"{name}.jpg")
@@ -55,11 +55,13 @@ def images(folder, name="labels.csv") -> list[str]:
 def test_a_row_per_photo_holds_its_label_and_each_probability(folder):
     result = label(folder, "photos")
     blue, grey, green, red = rows(folder / "labels.csv")
-    assert list(red) == [*FIXED, "blue", "green", "red"]
-    assert (red["image"], red["label"], red["confident"], red["error"]) == ("photos/red.jpg", "red", "true", "")
+    assert list(red) == ["image", "label", "probability", "confident", "familiarity", "familiar", "error", "model",
+                         "blue", "green", "red"]
+    assert (red["image"], red["label"], red["confident"], red["familiar"], red["error"]) == (
+        "photos/red.jpg", "red", "true", "true", "")
     assert red["probability"] == red["red"] and float(red["red"]) > 0.9 and len(red["model"]) == 12
-    assert grey["confident"] == "false"
-    assert result.returncode == 0 and "labels.csv: 4 photos, 1 unsure, 0 failed" in result.stdout
+    assert (grey["familiarity"], grey["familiar"], grey["confident"]) == ("0.577", "false", "false")
+    assert result.returncode == 0 and "4 photos, 1 unsure, of which 1 unfamiliar, 0 failed" in result.stdout
     assert [line.split() for line in result.stdout.splitlines()[:3]] == [["2", "blue"], ["1", "green"], ["1", "red"]]
     assert "4/4" in result.stderr and "photos/s" in result.stderr
 
@@ -76,8 +78,10 @@ def test_each_format_holds_the_same_rows(folder):
         for row, wanted in zip(found, expected):
             assert (row["label"] or "") == wanted["label"]
             assert (row["image"], row["error"]) == (wanted["image"], wanted["error"])
-            assert row["confident"] == {"true": True, "false": False, "": None}[wanted["confident"]]
-            assert row["red"] == (pytest.approx(float(wanted["red"]), abs=1e-6) if wanted["red"] else None)
+            for name in ("confident", "familiar"):
+                assert row[name] is {"true": True, "false": False, "": None}[wanted[name]]
+            for name in ("familiarity", "red"):
+                assert row[name] == (pytest.approx(float(wanted[name]), abs=1e-6) if wanted[name] else None)
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["labels.csv", "labels.jsonl", "labels.parquet"]
 
 
@@ -89,7 +93,7 @@ def test_each_format_holds_the_same_rows(folder):
     (["-"], ["red.jpg", "deeper/grey.jpg"]),
     (["photos/red.jpg", "photos"], ["red.jpg", "blue.jpg", "deeper/grey.jpg", "green.jpg"]),
 ])
-def test_every_source_is_expanded_and_each_photo_labelled_once(folder, sources, found):
+def test_sources_are_expanded_and_each_photo_is_labelled_once(folder, sources, found):
     (folder / "list.txt").write_text("photos/red.jpg\r\n\nphotos/deeper\n", "utf-8")
     assert label(folder, *sources, stdin=open(folder / "list.txt")).returncode == 0
     assert images(folder) == [f"photos/{name}" for name in found]
@@ -100,7 +104,7 @@ def test_every_source_is_expanded_and_each_photo_labelled_once(folder, sources, 
     ("zero.jpg", "not a file"), ("gone.jpg", "No such file"), ("none", "holds no photo"), ("large.jpg", "100 MB"),
     ("http://127.0.0.1/a.jpg", "not a public address"),
 ])
-def test_a_photo_that_cannot_be_read_is_a_row_with_its_error(folder, name, error):
+def test_an_unreadable_photo_becomes_a_row_with_its_error(folder, name, error):
     (folder / "cut.jpg").write_bytes((folder / "photos" / "red.jpg").read_bytes()[:400])
     (folder / "empty.jpg").touch()
     (folder / "none").mkdir()
@@ -110,12 +114,12 @@ def test_a_photo_that_cannot_be_read_is_a_row_with_its_error(folder, name, error
     result = label(folder, name, "photos/red.jpg")
     bad, good = rows(folder / "labels.csv")
     assert bad["image"] == name and error in bad["error"]
-    assert {bad[column] for column in ("label", "probability", "confident", "red")} == {""}
+    assert {bad[column] for column in ("label", "probability", "confident", "familiarity", "familiar", "red")} == {""}
     assert good["label"] == "red"
-    assert result.returncode == 1 and "2 photos, 0 unsure, 1 failed" in result.stdout
+    assert result.returncode == 1 and "0 unfamiliar, 1 failed" in result.stdout
 
 
-def test_a_folder_is_searched_for_files_only_and_a_subfolder_that_cannot_be_read_is_named(folder):
+def test_a_folder_is_searched_for_files_only_and_an_unreadable_subfolder_is_reported(folder):
     os.mkfifo(folder / "photos" / "pipe.jpg")
     (folder / "photos" / "zero.jpg").symlink_to("/dev/zero")
     (folder / "photos" / "loop").symlink_to(folder / "photos")
@@ -130,7 +134,7 @@ def test_a_folder_is_searched_for_files_only_and_a_subfolder_that_cannot_be_read
     assert len(images(folder)) == 5
 
 
-def test_a_killed_run_leaves_no_process_and_goes_on_from_what_is_written(folder):
+def test_a_killed_run_leaves_no_process_and_can_be_continued(folder):
     for number in range(1500):
         os.link(folder / "photos" / "red.jpg", folder / "photos" / f"{number}.jpg")
     for kill in range(2):
@@ -147,7 +151,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on_from_what_is_written(folder)
         while any(os.path.exists(f"/proc/{worker}/exe") for worker in workers):
             assert time.monotonic() < deadline, "workers outlive the run"
             time.sleep(0.1)
-    with open(folder / "labels.csv", "r+") as file:  # as a full disk leaves it
+    with open(folder / "labels.csv", "r+") as file:  # as after a full disk
         file.truncate(os.path.getsize(folder / "labels.csv") - 30)
     result = label(folder, "photos")
     assert result.returncode == 0 and "1,504 photos" in result.stdout
@@ -165,7 +169,7 @@ def test_a_second_run_labels_only_new_photos(folder):
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 @pytest.mark.parametrize("name", ['two\nlines, "quoted".jpg', b"\xff\xfe.jpg", "naïve 写真.jpg", "=1+1.jpg"])
-def test_any_name_comes_back_as_it_is(folder, name, suffix):
+def test_any_file_name_is_written_unchanged(folder, name, suffix):
     path = os.fsdecode(os.path.join(os.fsencode(folder / "photos"), os.fsencode(name)))
     shutil.copy(folder / "photos" / "red.jpg", path)
     for _ in range(2):  # the second run reads what the first wrote
@@ -177,14 +181,14 @@ def test_any_name_comes_back_as_it_is(folder, name, suffix):
 
 @pytest.mark.parametrize("output, content, message", [
     ("labels.csv", "name,price\nshirt,3\n", "was not written with this model"),
-    ("labels.csv", f"{','.join(FIXED)},blue,green,red\na.jpg,red,1,true,,000000000000,0,0,1\n", "row 2 was not"),
+    ("labels.csv", f"{','.join(FIXED)},blue,green,red\na.jpg,red,1,true,1,true,,000000000000,0,0,1\n", "row 2 was not"),
     ("labels.jsonl", '{"image": "a.jpg"}\n', "was not written with this model"),
     ("labels.parquet", "PAR1", "is complete"),
     ("labels.xlsx", "", "must be .csv, .jsonl or .parquet"),
     ("photos/red.jpg/labels.csv", None, "can't write"),
     ("/dev/full", None, "can't write"),
 ])
-def test_an_output_that_cannot_be_continued_is_refused_and_left_as_it_is(folder, output, content, message):
+def test_an_output_that_cannot_be_continued_is_refused_and_not_changed(folder, output, content, message):
     if content is not None:
         (folder / output).write_text(content)
     if output == "/dev/full":
@@ -195,7 +199,7 @@ def test_an_output_that_cannot_be_continued_is_refused_and_left_as_it_is(folder,
     assert content is None or (folder / output).read_text() == content
 
 
-def test_photos_are_taken_only_a_few_tasks_ahead(folder):
+def test_only_a_few_tasks_are_queued_at_a_time(folder):
     taken = []
     photos = (taken.append(number) or (str(folder / "photos" / "red.jpg"), "") for number in range(10_000))
     results = run.label_on_all_cores(folder / "model.tflite", photos, 1)
@@ -204,7 +208,7 @@ def test_photos_are_taken_only_a_few_tasks_ahead(folder):
     assert len(taken) <= run.TASK * run.AHEAD
 
 
-def test_the_page_of_unsure_photos_makes_a_training_folder_of_corrected_labels(folder):
+def test_the_page_of_unsure_photos_saves_corrected_labels_as_a_training_folder(folder):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make test` installs it")
     chromium = shutil.which("chromium") or pytest.skip("chromium is not installed")
     name = "it's <b> </script> $(touch hit).jpg"
@@ -219,6 +223,7 @@ def test_the_page_of_unsure_photos_makes_a_training_folder_of_corrected_labels(f
         assert [select.input_value() for select in page.locator("select").all()][0] in colour_model.LABELS
         captions = page.locator("figcaption").all_inner_texts()
         assert "grey.jpg" in captions[0] and "$(touch hit)" in captions[1] and len(captions) == 3
+        assert ["unfamiliar" in caption for caption in captions] == [True, True, False]
         assert page.locator("img").first.evaluate("image => image.naturalWidth") == 165
         page.locator("select").nth(0).select_option("blue")
         page.locator("select").nth(1).select_option("green")

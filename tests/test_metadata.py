@@ -15,8 +15,9 @@ import mediapipe
 from mediapipe.tasks.python import BaseOptions, vision
 options = vision.ImageClassifierOptions(BaseOptions(model_asset_path=sys.argv[1]))
 with vision.ImageClassifier.create_from_options(options) as classifier:
-    answer = classifier.classify(mediapipe.Image.create_from_file(sys.argv[2])).classifications[0]
-print(json.dumps([(category.category_name, category.score) for category in answer.categories]))
+    answer = classifier.classify(mediapipe.Image.create_from_file(sys.argv[2]))
+print(json.dumps({head.head_name: [(category.category_name, category.score) for category in head.categories]
+                  for head in answer.classifications}))
 """
 
 
@@ -30,5 +31,7 @@ def test_mediapipe_classifies_with_our_models(tmp_path, model, label):
         path, photo = colour_model.write(tmp_path / "model.tflite"), tmp_path / "red.png"
         Image.new("RGB", (30, 40), colour_model.COLOURS["red"]).save(photo)
     answer = json.loads(subprocess.check_output([PYTHON, "-c", CLASSIFY, path, photo], text=True))
-    assert answer[0][0] == label and answer[0][1] > 0.6
-    assert sum(score for _, score in answer) == pytest.approx(1, abs=1e-5)
+    probabilities, [[_, familiarity]] = answer["probability"], answer["familiarity"]
+    assert probabilities[0][0] == label and probabilities[0][1] > 0.6
+    assert sum(score for _, score in probabilities) == pytest.approx(1, abs=1e-5)
+    assert 0.7 < familiarity < 1.001

@@ -1,8 +1,8 @@
-"""What scripts/aws/label_bucket.sh leaves to Python; it needs the standard library only.
+"""The parts of scripts/aws/label_bucket.sh in Python, with the standard library only.
 
-    bulk.py plan PHOTOS MEMORY ARCHITECTURE CONCURRENCY       how long the job takes, and what it costs
-    bulk.py job ACCOUNT DESCRIPTION BUCKET PREFIX FUNCTION ROLE REPORTS    the input of `aws s3control create-job`
-    bulk.py merge FOLDER OUTPUT                               a job's report to the table that `make label` writes
+    bulk.py plan PHOTOS MEMORY ARCHITECTURE CONCURRENCY       print the duration and the cost of a job
+    bulk.py job ACCOUNT DESCRIPTION BUCKET PREFIX FUNCTION ROLE REPORTS    print the input of `aws s3control create-job`
+    bulk.py merge FOLDER OUTPUT                               write a job's report as the table of `make label`
 """
 import csv
 import json
@@ -21,7 +21,7 @@ from labelling.summary import FIXED, count, summary  # noqa: E402
 # List prices in us-east-1 as of November 2026, in dollars, beside those in costs.py.
 JOB = 0.25
 PER_MILLION = {"S3 Batch Operations": 1.015, "S3's requests": 0.40, "Lambda's requests": REQUEST, "logs": 0.75}
-S3_MS = 100  # until S3 answers, by Amazon S3's performance guide
+S3_MS = 100  # typical latency of S3, from Amazon S3's performance guide
 
 
 def plan(photos: str, memory: str, architecture: str, concurrency: str) -> None:
@@ -64,7 +64,7 @@ def results(folder: Path) -> Iterator[tuple[str, dict]]:
 
 
 def merge(folder: str, output: str) -> None:
-    """Write the table, and print its summary. The exit status is 1 if there is no label or not every photo has one."""
+    """Write the table and print its summary. The exit status is 1 unless every photo has a label."""
     labels = sorted({name for _, result in results(Path(folder)) for name in result.get("scores", ())})
     counts = Counter()
     with atomic(Path(output)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -74,8 +74,8 @@ def merge(folder: str, output: str) -> None:
             row = {"image": image, "error": result.get("error", ""), "model": result.get("model")}
             if "scores" in result:
                 label, probability = max(result["scores"].items(), key=lambda score: score[1])
-                row |= {"label": label, "probability": probability, "confident": str(result["confident"]).lower()}
-                row |= result["scores"]
+                row |= {"label": label, "probability": probability, "familiarity": result["familiarity"]}
+                row |= {name: str(result[name]).lower() for name in ("confident", "familiar")} | result["scores"]
             table.writerow(row)
             count(row, counts)
     print(summary(counts, output))

@@ -1,4 +1,4 @@
-"""Photos to probabilities, here or in a process per core."""
+"""Run the model on photos, in this process or in one per core."""
 import contextlib
 import multiprocessing
 import os
@@ -17,19 +17,20 @@ from common import fail
 from labelling.photos import read
 from serving import Model, RequestError, preprocess
 
-TASK = 4  # photos given to a process at a time; those with URLs are fetched together
-AHEAD = 4  # tasks per process that wait, so that none is idle
+TASK = 4  # photos per task; URLs of a task are fetched together
+AHEAD = 4  # queued tasks per process, so that none is idle
 
 
 class Result(NamedTuple):
-    """What became of a photo. probabilities: float32 [labels], or None with the error."""
+    """The answer of the model for a photo, see `Model.predict`, or the error, which is otherwise empty."""
     image: str
-    probabilities: np.ndarray | None
-    error: str
+    probabilities: np.ndarray | None = None
+    familiarity: float | None = None
+    error: str = ""
 
 
 def load_model(path: Path, threads: int) -> Model:
-    """The model, or the end of the script with a message."""
+    """Load the model; if that fails, end the script with a message."""
     if not path.is_file():
         fail(f"there is no model {path}; `make model.tflite` trains one, MODEL=file.tflite names another")
     try:
@@ -41,7 +42,7 @@ def load_model(path: Path, threads: int) -> Model:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Discard what the interpreter logs when it loads; C++ writes it, so file descriptor 2 itself is redirected."""
+    """Discard the interpreter's messages. C++ code writes them, so file descriptor 2 itself is redirected."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -53,25 +54,22 @@ def quiet() -> Iterator[None]:
 
 
 def label(model: Model, photos: list[tuple[str, str]]) -> list[Result]:
-    """The result of each photo, (name, error) by `expand`; one that has an error already keeps it."""
+    """The result of each photo. photos: (name, error) by `expand`; one with an error is not read."""
     contents = iter(read([name for name, error in photos if not error]))
-    results = []
-    for name, error in photos:
-        probabilities = None
-        if not error:
-            try:
-                content = next(contents)
-                if isinstance(content, Exception):
-                    raise content
-                probabilities = model.predict(preprocess(content, model.size))
-            except (ValueError, OSError, RequestError) as reason:  # ImageError is a ValueError
-                error = getattr(reason, "strerror", None) or str(reason)
-        results.append(Result(name, probabilities, error))
-    return results
+    return [Result(name, error=error) if error else _result(model, name, next(contents)) for name, error in photos]
+
+
+def _result(model: Model, name: str, content: bytes | Exception) -> Result:
+    try:
+        if isinstance(content, Exception):
+            raise content
+        return Result(name, *model.predict(preprocess(content, model.size)))
+    except (ValueError, OSError, RequestError) as reason:  # ImageError is a ValueError
+        return Result(name, error=getattr(reason, "strerror", None) or str(reason))
 
 
 def label_on_all_cores(path: Path, photos: Iterable[tuple[str, str]], processes: int) -> Iterator[Result]:
-    """The results in the order of the photos, by a process per core; holds a few tasks in memory, never all photos."""
+    """Yield the results in the order of the photos. Only a few tasks are in memory at a time."""
     photos, tasks = iter(photos), deque()
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start_worker, (path,)) as pool:
         try:
@@ -92,7 +90,7 @@ def _start_worker(path: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()  # a parent that is killed can't tell its workers
+    multiprocessing.parent_process().join()  # a parent that is killed can't stop its workers
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The table that `make label` writes: a row per photo, as CSV, JSON Lines or Parquet by the file's extension."""
+"""The table that `make label` writes, with a row per photo. The file's extension decides its format."""
 import csv
 import importlib.util
 import io
@@ -14,20 +14,20 @@ from serving import Model
 
 
 def to_row(result: Result, model: Model) -> list:
-    """The values of FIXED, then the probability of each label; all but the image, the error and the model are empty
-    where there is an error."""
+    """The values of FIXED, then the probability of each label; what comes from the model is empty after an error."""
     if result.error:
-        return [result.image, "", None, None, result.error, model.digest, *[None] * len(model.labels)]
+        return [result.image, "", *[None] * 4, result.error, model.digest, *[None] * len(model.labels)]
     probabilities = [round(float(probability), 6) for probability in result.probabilities]
     best = result.probabilities.argmax()
-    confident = bool(result.probabilities[best] >= model.threshold)
-    return [result.image, model.labels[best], probabilities[best], confident, "", model.digest, *probabilities]
+    confident = model.is_confident(result.probabilities[best], result.familiarity)
+    return [result.image, model.labels[best], probabilities[best], confident, round(result.familiarity, 3),
+            model.is_familiar(result.familiarity), "", model.digest, *probabilities]
 
 
 class Table:
-    """A file of rows. Each row is written at once, so that a run that is killed can go on from what is written.
+    """A file of rows. Each row is written immediately, so that an interrupted run can be continued.
 
-    A Parquet file can't be read before it is complete. Its rows are kept in a CSV file beside it until then.
+    A Parquet file can't be read before it is complete, so its rows are collected in a CSV file beside it.
     """
 
     def __init__(self, path: Path, model: Model):
@@ -41,7 +41,7 @@ class Table:
             fail(f"{path} is complete; delete it first, or name another file: OUT=…")
 
     def rows(self) -> Iterator[dict]:
-        """The rows in the file, by column. Ends the script if they come from another model."""
+        """The rows in the file, as dictionaries. Ends the script if they come from another model."""
         if not self.path.is_file():
             return
         for number, text in enumerate(self._whole_rows()):
@@ -56,7 +56,7 @@ class Table:
             yield row
 
     def _whole_rows(self) -> Iterator[str]:
-        """The text of each row; half a row at the end of the file, by a run that was killed, is cut off."""
+        """The text of each row. An incomplete row at the end, left by an interrupted run, is removed from the file."""
         size, row = 0, b""
         with open(self.path, "rb") as file:
             for line in file:
@@ -80,7 +80,7 @@ class Table:
         return self
 
     def append(self, row: list) -> None:
-        """Write a row, at once and whole."""
+        """Write a row to the file immediately."""
         if self.path.suffix == ".csv":
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerow(
@@ -101,7 +101,8 @@ class Table:
         from pyarrow import parquet
 
         types = dict.fromkeys(self.columns, pyarrow.float32()) | dict.fromkeys(FIXED, pyarrow.string())
-        types |= {"probability": pyarrow.float32(), "confident": pyarrow.bool_()}
+        types |= dict.fromkeys(["probability", "familiarity"], pyarrow.float32())
+        types |= dict.fromkeys(["confident", "familiar"], pyarrow.bool_())
         with atomic(self.output) as temporary, arrow_csv.open_csv(
                 self.path, parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
                 convert_options=arrow_csv.ConvertOptions(column_types=types)) as batches:

@@ -1,4 +1,4 @@
-"""The page of the photos that the model is least certain of, on which a person corrects their labels."""
+"""The page of the photos that the model is least certain of. A person corrects their labels there."""
 import base64
 import heapq
 import io
@@ -17,11 +17,14 @@ SIZE = 220, 165  # of a thumbnail, height x width in pixels
 
 
 def write_page(output: Path, rows: Iterator[dict], labels: list[str], number: int) -> Path:
-    """Write the page beside the table and return its path."""
+    """Write the page beside the table and return its path.
+
+    A photo comes early if the probability of its label is low, or its familiarity, by which the former is multiplied.
+    """
     labelled = (row for row in rows if not row["error"])
-    unsure = heapq.nsmallest(number, labelled, key=lambda row: float(row["probability"]))
+    unsure = heapq.nsmallest(number, labelled, key=lambda row: float(row["probability"]) * float(row["familiarity"]))
     photos = [{"image": row["image"], "label": row["label"], "probability": float(row["probability"]),
-               "thumbnail": thumbnail(row["image"])} for row in unsure]
+               "familiar": row["familiar"] in (True, "true"), "thumbnail": thumbnail(row["image"])} for row in unsure]
     data = json.dumps({"labels": labels, "photos": photos}).replace("<", r"\u003c")  # no tag can close the script
     page = output.with_suffix(".unsure.html")
     with atomic(page) as temporary:
@@ -30,11 +33,11 @@ def write_page(output: Path, rows: Iterator[dict], labels: list[str], number: in
 
 
 def thumbnail(image: str) -> str:
-    """The photo as the model sees it, as a data URL; empty if it can't be read any more."""
+    """The photo as the model sees it, as a data URL; empty if it can no longer be read."""
     [content] = read([image])
     try:
         pixels = Image.fromarray(preprocess(content, SIZE))
-    except (ValueError, TypeError):  # TypeError: an error stands in place of the bytes
+    except (ValueError, TypeError):  # TypeError: `read` returned an error
         return ""
     jpeg = io.BytesIO()
     pixels.save(jpeg, "JPEG")
