@@ -1,4 +1,4 @@
-"""make label-bucket: the real `aws` client, moto's S3, and a stand-in for S3 Batch Operations (tests/aws/s3_batch.py)."""
+"""make label-bucket with the real `aws` client, moto's S3, and tests/aws/s3_batch.py in place of S3 Batch Operations."""
 import base64
 import contextlib
 import csv
@@ -25,6 +25,7 @@ import colour_model
 import test_docker
 from api import picture
 from conftest import ROOT, clean_environment
+from labelling.summary import FIXED
 
 boto3 = pytest.importorskip("boto3")
 sys.path.insert(0, str(ROOT / "tests" / "aws"))
@@ -33,7 +34,7 @@ from s3_batch import BatchOperations, Throttled  # noqa: E402
 REGION = "eu-central-1"
 SCRIPT = ROOT / "scripts" / "aws" / "label_bucket.sh"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
-# What the script reads of the stack; tests/test_template.py checks that lambda/template.yaml has it.
+# The parts of the stack that the script reads; tests/test_template.py checks that lambda/template.yaml has them.
 STACK = """
 Parameters:
   S3Buckets: {Type: String}
@@ -50,7 +51,7 @@ Outputs:
 
 
 class FaultyS3:
-    """A proxy before moto's S3: keys of forbidden/ are denied, and those of busy/ at first."""
+    """A proxy for moto's S3, which denies keys of forbidden/, and those of busy/ at first."""
 
     def __init__(self, target: str, address: str = "127.0.0.1"):
         self.asked = Counter()
@@ -62,7 +63,7 @@ class FaultyS3:
                 proxy.asked[key] += 1
                 if "/forbidden/" in key:
                     return self.reply(403, b"<Error><Code>AccessDenied</Code></Error>")
-                if "/busy/" in key and proxy.asked[key] <= 3:  # the function's client asks twice
+                if "/busy/" in key and proxy.asked[key] <= 3:  # the function's client tries twice
                     return self.reply(503, b"<Error><Code>SlowDown</Code></Error>")
                 moto = http.client.HTTPConnection(urlsplit(target).netloc)
                 moto.request("GET", self.path, headers=dict(self.headers.items()))
@@ -94,7 +95,7 @@ def moto():
 
 @pytest.fixture
 def s3(moto, monkeypatch):
-    """A client of an S3 with the empty bucket `photos`, beside the stack `clothes`."""
+    """A client of an S3 with the empty buckets `photos` and `others`, beside the stack `clothes`."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     urllib.request.urlopen(urllib.request.Request(f"{moto}/moto-api/reset", method="POST")).close()
@@ -109,9 +110,9 @@ def s3(moto, monkeypatch):
 
 @pytest.fixture
 def handler(tmp_path, moto, s3, monkeypatch):
-    """The function in this process, and the S3 that it reads."""
+    """The function in this process, which reads the faulty S3."""
     faulty = FaultyS3(moto)
-    function = api.load(tmp_path, confidence_threshold=0.6)
+    function = api.load(tmp_path, confidence_threshold=0.6, familiarity_threshold=0.9)
     function.batch.s3._client.cache_clear()
     monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.url)
     monkeypatch.setenv("S3_BUCKETS", "photos")
@@ -138,7 +139,7 @@ def run(folder, moto, service, answer="y\n", **variables) -> subprocess.Complete
 def table(folder) -> dict[str, dict]:
     with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len({row["image"] for row in rows}), "a photo is there twice"
+    assert len(rows) == len({row["image"] for row in rows}), "a photo has two rows"
     return {row["image"].removeprefix("s3://photos/"): row for row in rows}
 
 
@@ -153,16 +154,17 @@ def batch_event(*keys: str, version="2.0", **task) -> dict:
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 def test_each_task_is_answered_with_the_labels_of_its_object(handler, s3, version, capsys):
-    put(s3, **{"a b/ü+1.jpg": picture("red"), "b.png": picture("blue", "PNG")})
+    put(s3, **{"a b/ü+1.jpg": picture("red"), "b.png": picture("grey", "PNG")})
     answer = handler(batch_event("a+b/%C3%BC%2B1.jpg", "b.png", version=version), None)
     results = answer.pop("results")
     assert answer == {
         "invocationSchemaVersion": version, "invocationId": "abc", "treatMissingKeysAs": "PermanentFailure"}
     assert [(result["taskId"], result["resultCode"]) for result in results] == [
         ("task0", "Succeeded"), ("task1", "Succeeded")]
-    red, blue = (json.loads(result["resultString"]) for result in results)
-    assert next(iter(red["scores"])) == "red" and next(iter(blue["scores"])) == "blue"
-    assert red["confident"] is True and re.fullmatch("[0-9a-f]{12}", red["model"])
+    red, grey = (json.loads(result["resultString"]) for result in results)
+    assert next(iter(red["scores"])) == "red" and re.fullmatch("[0-9a-f]{12}", red["model"])
+    assert (red["confident"], red["familiarity"], red["familiar"]) == (True, pytest.approx(0.99, abs=0.01), True)
+    assert (grey["confident"], grey["familiarity"], grey["familiar"]) == (False, 0.577, False)
     log = json.loads(capsys.readouterr().out)
     assert log["job"] == "f3cc4f60" and log["status"] == 200 and log["model"] == red["model"]
 
@@ -172,13 +174,13 @@ def test_each_task_is_answered_with_the_labels_of_its_object(handler, s3, versio
     ("large.jpg", "Succeeded", "too large"), ("gone.jpg", "Succeeded", "NoSuchKey"),
     ("forbidden/a.jpg", "PermanentFailure", "AccessDenied"), ("busy/a.jpg", "TemporaryFailure", "SlowDown"),
 ])
-def test_what_goes_wrong_with_an_object_is_told_in_its_result(handler, s3, key, code, words):
+def test_an_error_of_an_object_is_in_its_result(handler, s3, key, code, words):
     put(s3, **{"cut.jpg": picture("red")[:400], "photo.heic": b"\0\0\0\x18ftypheic", "large.jpg": bytes(10_000_001)})
     [result] = handler(batch_event(key), None)["results"]
     assert result["resultCode"] == code and words in json.loads(result["resultString"])["error"]
 
 
-def test_the_version_of_the_manifest_is_read(handler, s3):
+def test_the_object_version_that_the_task_names_is_read(handler, s3):
     s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": "Enabled"})
     first = s3.put_object(Bucket="photos", Key="a.jpg", Body=picture("red"))["VersionId"]
     put(s3, **{"a.jpg": picture("blue")})
@@ -186,13 +188,13 @@ def test_the_version_of_the_manifest_is_read(handler, s3):
     assert next(iter(json.loads(result["resultString"])["scores"])) == "red"
 
 
-def test_a_bucket_that_is_not_enabled_fails_for_good(handler):
+def test_a_bucket_that_is_not_enabled_fails_permanently(handler):
     [result] = handler(batch_event("a.jpg", s3Bucket="others"), None)["results"]
     assert result["resultCode"] == "PermanentFailure" and "not enabled" in result["resultString"]
 
 
 def test_a_result_of_many_labels_keeps_the_most_likely(tmp_path, handler, s3):
-    labels = ["blue", "green", "r" * 980]
+    labels = ["blue", "green", "r" * 950]
     function = api.load(tmp_path, labels=labels)
     put(s3, **{"a.jpg": picture("green")})
     [result] = function.lambda_handler(batch_event("a.jpg"), None)["results"]
@@ -201,7 +203,7 @@ def test_a_result_of_many_labels_keeps_the_most_likely(tmp_path, handler, s3):
 
 # The command.
 
-def test_500_objects_are_labelled_once_each_whatever_is_wrong_with_them(
+def test_each_of_500_objects_gets_one_row_in_spite_of_errors_and_changes(
         tmp_path, moto, s3, service, container_or_handler):
     service.invoke = container_or_handler
     colours = ("red", "green", "blue")
@@ -239,8 +241,8 @@ def test_500_objects_are_labelled_once_each_whatever_is_wrong_with_them(
     assert "500 in s3://photos/shop/" in result.stdout and "min with 100 photos at a time" in result.stdout
     assert "labels.csv: 500 photos" in result.stdout and "15 failed" in result.stdout
     red = rows["shop/000 red+ü.jpg"]
-    assert list(red)[:6] == ["image", "label", "probability", "confident", "error", "model"]
-    assert list(red)[6:] == ["blue", "green", "red"] and red["probability"] == red["red"] and red["confident"] == "true"
+    assert list(red) == [*FIXED, "blue", "green", "red"] and red["probability"] == red["red"]
+    assert red["confident"] == red["familiar"] == "true" and float(red["familiarity"]) > 0.9
 
 
 @pytest.fixture(params=["handler", "container"])
@@ -252,7 +254,7 @@ def container_or_handler(request, moto, handler, tmp_path_factory):
     if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("no Docker engine answers")
     folder = tmp_path_factory.mktemp("image")
-    model = colour_model.write(folder / "model.tflite", confidence_threshold=0.6)
+    model = colour_model.write(folder / "model.tflite", confidence_threshold=0.6, familiarity_threshold=0.9)
     project = test_docker.Project(folder / "project", model, f"test-batch-{os.getpid()}")
     layer = folder / "layer"  # AWS's base image has boto3, the stand-in has not
     for name in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3"):
@@ -271,7 +273,7 @@ def container_or_handler(request, moto, handler, tmp_path_factory):
         test_docker.docker("rmi", "--force", project.container, check=False)
 
 
-def test_nothing_is_started_without_a_yes(tmp_path, moto, s3, service):
+def test_no_job_is_started_without_confirmation(tmp_path, moto, s3, service):
     put(s3, **{"a.jpg": picture()})
     result = run(tmp_path, moto, service, answer="\n")
     assert result.returncode == 1 and "no job was started" in result.stderr and not service.jobs
@@ -285,13 +287,13 @@ def test_nothing_is_started_without_a_yes(tmp_path, moto, s3, service):
     ({"STACK": "other"}, "there is no stack other", "make deploy"),
     ({"OUT": "labels.parquet"}, "is a .csv file", ""),
 ])
-def test_what_stands_in_the_way_is_told_before_a_job_is_started(tmp_path, moto, s3, service, variables, message, hint):
+def test_wrong_settings_are_reported_before_a_job_is_started(tmp_path, moto, s3, service, variables, message, hint):
     result = run(tmp_path, moto, service, **variables)
     assert result.returncode == 1 and message in result.stderr and hint in result.stderr
     assert not service.jobs
 
 
-def test_a_job_goes_on_without_the_command_and_is_found_again(tmp_path, moto, s3, service):
+def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, moto, s3, service):
     put(s3, **{"it's \"a\" `b`/1.jpg": picture("red"), "c/2.jpg": picture("red")})
     service.hold.clear()
     environment = clean_environment(
@@ -312,7 +314,7 @@ def test_a_job_goes_on_without_the_command_and_is_found_again(tmp_path, moto, s3
     assert [*table(tmp_path)] == ["it's \"a\" `b`/1.jpg"]
 
 
-def test_an_ended_job_gives_its_labels_again_or_a_new_one_is_started(tmp_path, moto, s3, service):
+def test_after_a_job_the_user_can_fetch_its_labels_again_or_start_a_new_job(tmp_path, moto, s3, service):
     put(s3, **{"1.jpg": picture("red")})
     assert run(tmp_path, moto, service).returncode == 0
     (tmp_path / "labels.csv").unlink()
@@ -323,7 +325,7 @@ def test_an_ended_job_gives_its_labels_again_or_a_new_one_is_started(tmp_path, m
     assert len(table(tmp_path)) == len(service.jobs) == 2
 
 
-def test_a_cancelled_job_leaves_the_labels_that_it_has(tmp_path, moto, s3, service):
+def test_a_cancelled_job_keeps_the_labels_so_far(tmp_path, moto, s3, service):
     put(s3, **{f"{number}.jpg": picture("red") for number in range(5)})
     service.before = lambda key: key == "3.jpg" and service.UpdateJobStatus(
         {"requestedJobStatus": ["Cancelled"]}, next(iter(service.jobs)))
@@ -332,7 +334,7 @@ def test_a_cancelled_job_leaves_the_labels_that_it_has(tmp_path, moto, s3, servi
     assert 3 <= len(table(tmp_path)) < 5
 
 
-def test_a_job_of_which_most_tasks_fail_is_ended(tmp_path, moto, s3, service):
+def test_a_job_ends_if_most_tasks_fail(tmp_path, moto, s3, service):
     service.invoke = lambda event: {
         "invocationSchemaVersion": "2.0", "invocationId": event["invocationId"], "results": [
             {"taskId": event["tasks"][0]["taskId"], "resultCode": "PermanentFailure", "resultString": ""}]}
