@@ -72,6 +72,13 @@ def test_equal_vectors_are_stored_once_and_weights_are_aligned(converted, quanti
     assert len(zeros) == len({length for length, _ in zeros}) and (len(zeros) > 2 or quantize != "int8")
 
 
+def test_the_tensors_of_a_file_have_unique_names(converted):
+    from tensorflow.lite.python.schema_py_generated import Model
+    graph = Model.GetRootAs((converted / "int8.tflite").read_bytes()).Subgraphs(0)
+    names = [graph.Tensors(number).Name() for number in range(graph.TensorsLength())]
+    assert len(names) == len(set(names)) and {b"probabilities", b"familiarity"} <= set(names)
+
+
 def test_a_conversion_that_changes_the_answers_writes_nothing(photos, trained, tmp_path):
     # The same answers, but one feature is so much larger than the others that eight bits hold nothing of them.
     model = load_model(trained)

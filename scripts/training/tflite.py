@@ -1,5 +1,6 @@
 """A Keras network as a TensorFlow Lite flatbuffer."""
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def compact(network: bytes) -> bytes:
     """Rewrite a flatbuffer with short names and with equal vectors shared.
 
     A twelfth of an int8 file is zero points, all of them 0. The converter names a tensor after all the operations that
-    it merged, each with its path.
+    it merged, each with its path. Short names get a number if they are not unique, as tf2onnx needs unique ones.
     """
     import flatbuffers
     from tensorflow.lite.python.schema_py_generated import ModelT
@@ -98,8 +99,14 @@ def compact(network: bytes) -> bytes:
             return super().StartVector(size, count, max(alignment, 16))
 
     model = ModelT.InitFromPackedBuf(network)
-    for tensor in model.subgraphs[0].tensors:
-        tensor.name = re.sub(rb"_1(?=/)|functional[_\d]*/|;.*", b"", tensor.name)
+    uses = Counter()
+    graph = model.subgraphs[0]
+    for output, name in zip(graph.outputs, (b"probabilities", b"familiarity")):
+        graph.tensors[output].name = name
+    for tensor in reversed(graph.tensors):  # activations, which come last, keep the plain name
+        name = re.sub(rb"_1(?=/)|functional[_\d]*/|;.*", b"", tensor.name)
+        tensor.name = b"%s/%d" % (name, uses[name]) if uses[name] else name
+        uses[name] += 1
     builder = Builder(len(network))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
