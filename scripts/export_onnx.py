@@ -1,11 +1,11 @@
-"""Export a trained Keras model to ONNX, in floating point, and check it against its model.tflite.
+"""Export a trained Keras model to ONNX in floating point, and check it against its model.tflite.
 
     python scripts/export_onnx.py --index data/clothing/index.csv --model artifacts/model.keras \\
         --tflite artifacts/model.tflite --output artifacts/model.onnx
 
-The network takes what `preprocess` returns, uint8 [1, H, W, 3], and returns probabilities, float32 [1, labels]. The
-labels and the confidence threshold are in its metadata_props. If it names another label than model.tflite for over 3 %
-of the validation photos, nothing is written and the exit status is 1.
+The network takes the array that `preprocess` returns, as uint8 [1, H, W, 3]. Its outputs are `probabilities`, float32
+[1, labels], and `familiarity`, float32 [1, 1]. Its metadata_props hold the labels and the two thresholds. If it gives a
+different label than model.tflite for over 3 % of the validation photos, nothing is written and the exit status is 1.
 """
 import argparse
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common import atomic, fail
 from training.index import read_index
+from training.record import load_model
 
 MIN_AGREEMENT = 0.97
 
@@ -28,14 +29,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def to_onnx(path: Path):
-    """The Keras model as an ONNX model; by way of TensorFlow Lite, whose operations the converter knows best."""
-    import keras
+    """Convert the Keras model to ONNX through TensorFlow Lite, whose operations the converter knows best."""
     import tf2onnx
 
     from training.tflite import to_tflite
 
     with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(to_tflite(keras.models.load_model(path, compile=False), "float32"))
+        file.write(to_tflite(load_model(path), "float32"))
         file.flush()
         model, _ = tf2onnx.convert.from_tflite(file.name, opset=18)
     return model
@@ -48,24 +48,28 @@ def main() -> None:
     import onnx
     import onnxruntime
 
-    from serving import Model, preprocess
+    from serving import THRESHOLDS, Model, preprocess
 
     tflite = Model(args.tflite)
     model = to_onnx(args.model)
-    onnx.helper.set_model_props(model, {"labels": "\n".join(tflite.labels), "size": json.dumps(tflite.size),
-                                        "confidence_threshold": str(tflite.threshold), "tflite": tflite.digest})
+    properties = {"labels": "\n".join(tflite.labels), "size": json.dumps(tflite.size), "tflite": tflite.digest}
+    properties |= {name: str(tflite.record[name]) for name in THRESHOLDS}
+    onnx.helper.set_model_props(model, properties)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     pixels = session.get_inputs()[0].name
-    images = [preprocess(photo.path, tflite.size) for photo in photos]
-    same = [session.run(None, {pixels: image[None]})[0].argmax() == tflite.predict(image).argmax() for image in images]
-    agreement = sum(same) / len(same)
+    same = 0
+    for photo in photos:
+        image = preprocess(photo.path, tflite.size)
+        [exported] = session.run(["probabilities"], {pixels: image[None]})
+        same += exported.argmax() == tflite.predict(image)[0].argmax()
+    agreement = same / len(photos)
     if agreement < MIN_AGREEMENT:
-        fail(f"the ONNX network and {args.tflite} agree on {agreement:.1%} of the validation photos only; is "
+        fail(f"the ONNX network and {args.tflite} agree on only {agreement:.1%} of the validation photos; was "
              f"{args.tflite} made from {args.model}? Run make model.tflite. Nothing was written")
     with atomic(args.output) as temporary:
         onnx.save(model, temporary)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB in float32; the same label as {args.tflite} for "
-          f"{agreement:.1%} of {len(same)} photos")
+          f"{agreement:.1%} of {len(photos)} photos")
 
 
 if __name__ == "__main__":

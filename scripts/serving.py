@@ -1,7 +1,7 @@
-"""The bridge to the serving code: everything that the scripts use of lambda/.
+"""The bridge to lambda/: everything that the scripts use of the serving code.
 
 Training, calibration, evaluation and serving share one preprocessing function and one model reader. No other script
-touches `sys.path` for lambda/.
+adds lambda/ to `sys.path`.
 """
 import os
 import sys
@@ -11,16 +11,16 @@ from common import ROOT
 
 sys.path.insert(0, str(ROOT / "lambda"))
 
-from model import Model, Network, read_record  # noqa: E402
+from model import THRESHOLDS, Model, Network, read_record  # noqa: E402
 from preprocess import FORMATS, ImageError, preprocess  # noqa: E402
 from request import RequestError  # noqa: E402
 
-__all__ = ["FORMATS", "ImageError", "Model", "Network", "RequestError", "fetch_all", "load_handler", "preprocess",
-           "read_record"]
+__all__ = ["FORMATS", "THRESHOLDS", "ImageError", "Model", "Network", "RequestError", "fetch_all", "load_handler",
+           "preprocess", "read_record"]
 
 
 def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
-    """The contents behind URLs, fetched with the API's limits: public addresses only, a time limit, a size limit."""
+    """Fetch URLs with the API's limits: public addresses only, a time limit and a size limit."""
     from fetch import fetch_all  # late, as it imports http, ssl and email
 
     return fetch_all(urls)

@@ -1,4 +1,4 @@
-"""scripts/export_onnx.py: the ONNX file gives the labels of model.tflite, or isn't written."""
+"""scripts/export_onnx.py writes an ONNX file only if it gives the labels of model.tflite."""
 import subprocess
 import sys
 
@@ -13,17 +13,17 @@ from training.index import Photo, write_index
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """model.keras, which names the strongest colour, its model.tflite, one of another model, and six photos."""
+    """model.keras, which names the strongest colour, its model.tflite, a file of another model, and six photos."""
     import keras
 
     folder = tmp_path_factory.mktemp("onnx")
     pixels = keras.Input((*colour_model.SIZE, 3))
     means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
     dense = keras.layers.Dense(3, "softmax", use_bias=False)
-    model = keras.Model(pixels, dense(means))
+    model = keras.Model(pixels, [dense(means), keras.layers.UnitNormalization()(means)[:, :1]])
     dense.set_weights([5 * np.eye(3)[::-1]])
     model.save(folder / "model.keras")
-    colour_model.write(folder / "model.tflite", confidence_threshold=0.6)
+    colour_model.write(folder / "model.tflite", confidence_threshold=0.6, familiarity_threshold=0.9)
     colour_model.write(folder / "other.tflite", sharpness=-5)
     photos = []
     for label, colour in colour_model.COLOURS.items():
@@ -41,21 +41,22 @@ def export(folder, tflite: str) -> subprocess.CompletedProcess:
                           capture_output=True)
 
 
-def test_the_network_and_its_labels_are_exported(folder):
+def test_the_network_its_labels_and_its_thresholds_are_exported(folder):
     import onnxruntime
 
     result = export(folder, "model.tflite")
     assert result.returncode == 0 and "100.0% of 3 photos" in result.stdout, result.stderr
     session = onnxruntime.InferenceSession(folder / "model.tflite.onnx")
     facts = session.get_modelmeta().custom_metadata_map
-    assert facts["labels"].split("\n") == [*colour_model.LABELS] and facts["confidence_threshold"] == "0.6"
+    assert facts["labels"].split("\n") == [*colour_model.LABELS]
+    assert (facts["confidence_threshold"], facts["familiarity_threshold"]) == ("0.6", "0.9")
     red = np.full((1, *colour_model.SIZE, 3), colour_model.COLOURS["red"], np.uint8)
-    [[probabilities]] = session.run(None, {session.get_inputs()[0].name: red})
+    [probabilities], familiarity = session.run(["probabilities", "familiarity"], {session.get_inputs()[0].name: red})
     assert probabilities.argmax() == colour_model.LABELS.index("red")
-    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5) and familiarity == pytest.approx(0.99, abs=0.01)
 
 
 def test_a_network_that_disagrees_with_the_tflite_file_is_not_written(folder):
     result = export(folder, "other.tflite")
-    assert result.returncode == 1 and "agree on 0.0%" in result.stderr
+    assert result.returncode == 1 and "agree on only 0.0%" in result.stderr
     assert not (folder / "other.tflite.onnx").exists()

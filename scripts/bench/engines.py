@@ -2,22 +2,15 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-Loaded = tuple[tuple[int, int], Callable]  # the input's (height, width); pixels [1, H, W, 3] -> probabilities [classes]
+# The input's (height, width); pixels [1, H, W, 3] -> probabilities [classes], the first output of every network.
+Loaded = tuple[tuple[int, int], Callable]
 
 
 def litert(path: str) -> Loaded:
-    from model import Interpreter  # ai-edge-litert or tflite-runtime, whichever the environment has
+    from model import Network  # loads ai-edge-litert or tflite-runtime, whichever the environment has
 
-    interpreter = Interpreter(model_path=path, num_threads=1)
-    interpreter.allocate_tensors()
-    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def predict(pixels):
-        interpreter.set_tensor(source["index"], pixels)
-        interpreter.invoke()
-        return interpreter.get_tensor(result["index"])[0]
-
-    return tuple(map(int, source["shape"][1:3])), predict
+    network = Network(path)
+    return network.size, lambda pixels: network.run(pixels[0])[0]
 
 
 def openvino(path: str) -> Loaded:
