@@ -6,8 +6,9 @@ import resource
 import numpy as np
 import pytest
 from train import load_soft_labels
-from training.index import read_index, write_index
+from training.index import Photo, data_digest, read_index, write_index
 from training.photos import load_split
+from training.record import load_model
 from training_runs import record_of, script, successful, train_arguments
 
 
@@ -25,13 +26,12 @@ def test_training_leaves_the_model_and_logs_for_tensorboard(trained):
 
 
 def test_training_starts_from_a_model_of_another_size(photos, trained, tmp_path):
-    import keras
     output = tmp_path / "model.keras"
     arguments = train_arguments(photos, output, "--epochs", "0", "--size", "96x72", backbone=trained)
     successful(script("train.py", *arguments))
     record = record_of(output)
     assert record["backbone"] == record_of(trained)["backbone"] == "backbone" and record["size"] == [96, 72]
-    before, after = (keras.models.load_model(path).get_layer("backbone").get_weights() for path in (trained, output))
+    before, after = (load_model(path).get_layer("backbone").get_weights() for path in (trained, output))
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -43,6 +43,26 @@ def test_the_test_split_is_never_read(photos, tmp_path):
     output = tmp_path / "model.keras"
     successful(script("train.py", *train_arguments(photos, output, "--epochs", "0", "--index", tmp_path / "index.csv")))
     assert record_of(output)["history"] == []
+
+
+def test_extra_photos_change_the_head_but_not_what_counts_as_familiar(photos, tmp_path):
+    rows = [photo for photo in read_index(photos / "index.csv") if photo.split == "train"]
+    others = [photo._replace(label="hue 1", sha256=f"{photo.sha256} too", weight=3) for photo in rows[:12]]
+    write_index(tmp_path / "extra.csv", others)
+    models = []
+    for name, flags in (("plain", []), ("more", ["--extra", tmp_path / "extra.csv"])):
+        output = tmp_path / f"{name}.keras"
+        successful(script("train.py", *train_arguments(photos, output, "--epochs", "0", *flags)))
+        models.append(load_model(output))
+    plain, more = ([model.get_layer(name).get_weights()[0] for name in ("prototypes", "logits")] for model in models)
+    np.testing.assert_allclose(plain[0], more[0], atol=1e-6)
+    assert np.abs(plain[1] - more[1]).max() > 0.1
+
+
+def test_extra_photos_of_an_unknown_label_are_refused(photos, tmp_path):
+    write_index(tmp_path / "extra.csv", [Photo(tmp_path / "a.jpg", "sock", "train", "")])
+    done = script("train.py", *train_arguments(photos, tmp_path / "m.keras", "--extra", tmp_path / "extra.csv"))
+    assert done.returncode == 1 and "lacks: sock" in done.stderr
 
 
 @pytest.mark.parametrize("content", [lambda data: data[:len(data) // 2], lambda data: b"", lambda data: b"<html>"])
@@ -66,18 +86,19 @@ def test_bad_flags_are_errors_and_no_model_is_written(photos, tmp_path, flags, m
     assert not (tmp_path / "model.keras").exists()
 
 
-@pytest.mark.parametrize("change", [{"seed": 2}, {"batch": 16}, {"photos": 30}, {"data_digest": "of other photos"}])
+@pytest.mark.parametrize("change", [{"seed": 2}, {"batch": 16}, {"count": 5}, {"labels": "ab"}])
 def test_soft_labels_made_for_other_views_are_refused(tmp_path, change):
-    about = {"data_digest": "of these photos", "seed": 1, "batch": 32, "teachers": ["a teacher"]}
-    np.savez(tmp_path / "soft.npz", soft=np.zeros((3, 60, 10), np.float16), about=json.dumps(about))
+    photos = [Photo(f"{number}.jpg", "a", "train", str(number)) for number in range(6)]
+    about = {"photos": data_digest(photos), "seed": 1, "batch": 32, "teachers": ["a teacher"]}
+    np.savez(tmp_path / "soft.npz", soft=np.zeros((3, 6, 10), np.float16), about=json.dumps(about))
 
-    def load(seed=1, batch=32, photos=60, data_digest="of these photos"):
+    def load(seed=1, batch=32, count=6, labels="abcdefghij"):
         args = argparse.Namespace(soft_labels=tmp_path / "soft.npz", seed=seed, batch=batch)
-        record = {"data_digest": data_digest, "labels": list("abcdefghij")}
-        return load_soft_labels(args, record, photos), record["teachers"]
+        record = {"labels": list(labels)}
+        return load_soft_labels(args, record, photos[:count]), record["teachers"]
 
     soft_labels, teachers = load()
-    assert soft_labels.shape == (3, 60, 10) and teachers == ["a teacher"]
+    assert soft_labels.shape == (3, 6, 10) and teachers == ["a teacher"]
     with pytest.raises(SystemExit, match="run scripts/teach.py again"):
         load(**change)
 
