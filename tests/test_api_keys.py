@@ -45,8 +45,7 @@ def test_each_key_is_let_in_and_logged_by_its_name(function, keys, capsys, key, 
 
 @pytest.mark.parametrize("headers, words", [
     ({}, "an API key is needed"), ({"x_api_key": ""}, "an API key is needed"), ({"x_api_key": "c"}, "not valid"),
-    ({"x_api_key": digest("a")}, "not valid"), ({"x_api_key": "ann"}, "not valid"), ({"x_api_key": "\udcff"}, "not valid"),
-    ({"authorization": "a"}, "an API key is needed")])
+    ({"x_api_key": digest("a")}, "not valid"), ({"x_api_key": "\udcff"}, "not valid")])
 def test_anything_else_is_refused_with_401(function, keys, capsys, headers, words):
     answer, line = ask(function, capsys, **headers)
     assert answer["statusCode"] == 401 and answer["headers"]["WWW-Authenticate"] == "ApiKey"

@@ -11,7 +11,7 @@ from serve import proxy_event
 
 
 def http_api(invoke: Callable[[dict], dict]) -> str:
-    """Turn HTTP requests into events of payload format 2.0, and what invoke(event) answers into HTTP. Returns the URL."""
+    """Start an HTTP server that turns requests into events of payload format 2.0 for `invoke`. Returns its URL."""
     def answer(handler, body):
         headers = {name.lower(): value for name, value in handler.headers.items()}
         response = invoke(proxy_event(handler.command, handler.path, headers, body, "2.0"))

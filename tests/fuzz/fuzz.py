@@ -3,8 +3,8 @@
     .venv/fuzz/bin/python tests/fuzz/fuzz.py --minutes 10 --output artifacts/fuzz
 
 Half of the time goes to images, half to events. The images start from tests/hostile.py. A finding is a file
-artifacts/fuzz/crash-…, oom-… or timeout-…; `fuzz.py --output artifacts/fuzz --target images -- artifacts/fuzz/crash-…`
-runs it again. Once it is mended, keep it as a case in tests/hostile.py.
+artifacts/fuzz/crash-…, oom-… or timeout-…; `fuzz.py --output DIR --target images -- artifacts/fuzz/crash-…` runs it
+again. Once it is mended, keep it as a case in tests/hostile.py.
 """
 import argparse
 import base64
