@@ -16,8 +16,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from request import MAX_BYTES, RequestError
 
-SECONDS = 10.0  # for all URLs of a request together, name servers and redirects included
-PROCESSOR_SECONDS = 4.0  # the same, of processor time: a server may send its answer in millions of tiny pieces
+SECONDS = 10.0  # for all URLs of a request together, including name resolution and redirects
+PROCESSOR_SECONDS = 4.0  # of processor time for the same: a server may send its answer in millions of tiny pieces
 CONNECT_SECONDS = 3.0  # for each address of a host
 TOTAL_BYTES = 4 * MAX_BYTES  # of all URLs of a request together
 REDIRECTS = 5
@@ -27,7 +27,7 @@ PORTS = {80, 443}
 HEADERS = {"User-Agent": "image-classifier/1.0", "Accept": "image/*", "Accept-Encoding": "identity",
            "Connection": "close"}
 UNICAST = ipaddress.ip_network("2000::/3")  # the only public part of IPv6; mapped and NAT64 addresses lie outside
-# What Python's is_global lets pass (some versions of it): special assignments, and tunnels to any IPv4 address.
+# Networks that is_global accepts in some versions of Python: special assignments, and tunnels to any IPv4 address.
 SPECIAL = tuple(map(ipaddress.ip_network, (
     "192.0.0.0/24",  # IETF protocol assignments
     "192.88.99.0/24",  # 6to4 relays
@@ -62,7 +62,7 @@ def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
 
 
 class Fetch(threading.Thread):
-    """Fetches a URL in a thread of its own, so that nothing can hold up the request, not even a slow name server."""
+    """Fetches a URL in a thread of its own, so that nothing can delay the request, not even a slow name server."""
 
     def __init__(self, url: str):
         super().__init__(daemon=True)
@@ -81,7 +81,7 @@ class Fetch(threading.Thread):
             result = RequestError(504, f"the URL was too slow; it must answer within {SECONDS:.0f} seconds")
         except ssl.SSLCertVerificationError:
             result = RequestError(502, "the URL's certificate is not valid")
-        except Exception as error:  # of many kinds: whatever a stranger's server can cause
+        except Exception as error:  # a stranger's server can cause any kind of error
             result = RequestError(502, f"the URL can't be read ({type(error).__name__}); can a browser open it?")
         if self.result is None:
             self.result = result

@@ -1,6 +1,6 @@
-"""Read a proxy event and find the images that it asks about; whatever is wrong with it is a RequestError.
+"""Read a proxy event and find the images in it. A malformed event raises RequestError.
 
-Events of REST APIs (v1), of HTTP APIs and function URLs (v2) and of Application Load Balancers are understood.
+The events may come from REST APIs (v1), HTTP APIs and function URLs (v2) or Application Load Balancers.
 """
 import base64
 import json
@@ -13,7 +13,7 @@ MAX_PARTS = 100  # of a form
 
 
 class RequestError(Exception):
-    """Something is wrong with a request: the HTTP status, and a message that is fit to show a user."""
+    """A request that is refused: the HTTP status, and a message that users may see."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -74,7 +74,7 @@ def parse(event: dict) -> Request:
 
 
 def sources(request: Request) -> tuple[list[Source], bool]:
-    """The images that the body of a POST holds or names, and whether they came as a list, to be answered by a list."""
+    """The images in the body of a POST, and whether they came as a list. A list is answered by a list."""
     kind, _, parameters = request.headers.get("content-type", "").partition(";")
     kind = kind.strip().lower()
     body = request.body
@@ -111,7 +111,7 @@ def sources_in(value: object) -> tuple[list[Source], bool]:
 def decode_base64(text: str) -> bytes:
     """Base64 to bytes, in either alphabet; line breaks, missing padding and a data: prefix are accepted."""
     try:
-        return base64.b64decode(text, validate=True)  # the usual case first, as large bodies take milliseconds
+        return base64.b64decode(text, validate=True)  # the usual case comes first, as large bodies take milliseconds
     except ValueError:
         pass
     text = text.partition(",")[2] if text.startswith("data:") else text

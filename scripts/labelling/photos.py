@@ -1,4 +1,4 @@
-"""Photos as the user names them: files, folders, globs and URLs, and lists of these. Finds them and reads them."""
+"""Find and read the photos that the user names: files, folders, globs and URLs, and lists of these."""
 import glob
 import os
 import stat
@@ -12,7 +12,7 @@ MAX_BYTES = 100_000_000  # of a file on this computer; no camera's JPEG is large
 
 
 def read_lists(sources: list[str]) -> Iterator[str]:
-    """The sources, with the lines of each text file (.txt, or - for standard input) in its place."""
+    """Yield the sources; a text file (.txt, or - for standard input) is replaced by its lines."""
     for source in sources:
         if is_url(source) or not (source == "-" or source.endswith(".txt")):
             yield source
@@ -25,7 +25,7 @@ def read_lists(sources: list[str]) -> Iterator[str]:
 
 
 def expand(source: str) -> Iterator[tuple[str, str]]:
-    """(name, error) for each photo of a source, in no particular order; the error is empty if there is none yet."""
+    """Yield (name, error) for each photo of a source, in no particular order; usually the error is empty."""
     if is_url(source):
         yield source, ""
         return
@@ -40,7 +40,7 @@ def expand(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, str]]:
-    """The photos in a folder and below it. Hidden names are left out, and whatever is neither a file nor a folder."""
+    """Yield the photos in a folder and its subfolders. Hidden names and special files are left out."""
     folders = [folder]
     while folders:
         folder = folders.pop()
@@ -62,7 +62,7 @@ def is_url(source: str) -> bool:
 
 
 def read(names: list[str]) -> list[bytes | Exception]:
-    """The contents of photos, or the errors in their places. URLs are fetched at the same time."""
+    """The contents of photos, with errors in place of those that failed. URLs are fetched concurrently."""
     urls = [name for name in names if is_url(name)]
     fetched = iter(fetch_all(urls) if urls else [])
     return [next(fetched) if is_url(name) else _read_file(name) for name in names]
