@@ -3,9 +3,8 @@
     python scripts/crop_worn.py --mirror ../shared/data --output data/worn/index.csv
 
 takes the archive of Clothing Co-Parsing (Liang et al. 2014, Apache-2.0) from the mirror folder, or downloads it
-(130 MB), and verifies the 1,004 photos that have masks of their garments. A crop is the box around a garment, with a
-random margin, without the wearer's head. Crops of every fifth photo are for validation. Prints a table of labels and
-splits. `make model.tflite EXTRA=data/worn/index.csv` trains on them too.
+(130 MB), and verifies the 1,004 photos that have masks. A crop is the box around a garment, with a random margin,
+without the wearer's head. Crops of every fifth photo are for validation. Ends with a table of labels and splits.
 """
 import argparse
 import hashlib
@@ -44,12 +43,10 @@ LABELS = {
     "skirt": ["skirt"],
     "t-shirt": ["t-shirt"],
 }
-NO_GARMENT = ("null", "skin", "hair")
 MIN_AREA = 0.004  # share of the photo
 MAX_COVERED = 0.5  # pixels of another garment in front of it or around it, relative to its own
 MARGIN = (0.05, 0.3)  # share of the longer side of the garment
 HELD_OUT = 5  # one photo in five is for validation
-SHOES = 3  # nearly all photos show shoes: they are taken from one in three
 LABEL_WEIGHT = 100  # the weights of a label's training photos add up to those of as many ordinary photos
 
 
@@ -97,8 +94,8 @@ def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[t
             continue
         left, right, top, bottom = garment_box(garment)
         inside = np.bincount(mask[int(top):int(bottom), int(left):int(right)].ravel(), minlength=len(kinds))
-        covered = max(inside[kind] for kind in range(len(kinds)) if kind not in own and kinds[kind] not in NO_GARMENT)
-        if covered > MAX_COVERED * inside[own].sum():
+        inside[[kinds.index(name) for name in ("null", "skin", "hair")]] = 0
+        if np.delete(inside, own).max() > MAX_COVERED * inside[own].sum():
             continue
         margin *= max(right - left, bottom - top)
         above, below = top - margin, bottom + margin
@@ -106,8 +103,8 @@ def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[t
             below = bottom
         elif label != "shoes":
             above = max(above, min(chin_row, top))
-        limits = mask.shape[1], mask.shape[0]
-        yield label, np.clip([left - margin, above, right + margin, below], 0, limits * 2).astype(int).tolist()
+        limits = mask.shape[::-1] * 2
+        yield label, np.clip([left - margin, above, right + margin, below], 0, limits).astype(int).tolist()
 
 
 def cut_out(files: dict[str, bytes]) -> Iterator[tuple[Path, bytes]]:
@@ -120,8 +117,8 @@ def cut_out(files: dict[str, bytes]) -> Iterator[tuple[Path, bytes]]:
         mask = loadmat(io.BytesIO(files[f"annotations/pixel-level/{stem}.mat"]))["groundtruth"]
         photo = Image.open(io.BytesIO(files[f"photos/{stem}.jpg"])).convert("RGB")
         for label, box in crops(mask, kinds, random.Random(number)):
-            if label == "shoes" and number % SHOES:
-                continue
+            if label == "shoes" and number % 3:
+                continue  # nearly all photos show shoes
             file = io.BytesIO()
             photo.crop(box).save(file, "JPEG", quality=90)
             yield Path(split, label, f"{stem}.jpg"), file.getvalue()
@@ -146,7 +143,7 @@ def main() -> None:
         fail(f"can't get the photos: {error}; run again, or put {ARCHIVE}\n"
              f"  into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder)")
     print_table(photos)
-    print(f"index {args.output}")
+    print(f"index {args.output}; train on it by make model.tflite EXTRA={args.output}")
 
 
 if __name__ == "__main__":

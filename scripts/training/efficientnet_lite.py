@@ -100,10 +100,6 @@ class Convolution(keras.layers.Layer):
             outputs = keras.ops.depthwise_conv(inputs, self.kernel * self.scale[:, None], self.strides, "same")
         return keras.ops.add(outputs, self.shift)
 
-    def compute_output_shape(self, input_shape):
-        height, width = (side and ceil(side / self.strides) for side in input_shape[1:3])
-        return (input_shape[0], height, width, self.filters or input_shape[-1])
-
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
                 "strides": self.strides}
