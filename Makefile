@@ -39,8 +39,8 @@ $(call settle,$(shell sed -n 's/^\([A-Z_]*\) ?=.*/\1/p' Makefile) $(call command
 $(call check_names,DATASET BACKBONE QUANTIZE RUNTIME ARCH)
 
 ##@ Targets
-.PHONY: help data data-worn train convert model.tflite report release bench predict serve docker-run docker-test \
-  docker-stop deploy deploy-plan deploy-status logs undeploy test clean distclean FORCE
+.PHONY: help data data-worn train convert model.tflite report release learning-curve bench predict serve docker-run \
+  docker-test docker-stop deploy deploy-plan deploy-status logs rollback undeploy test clean distclean FORCE
 
 # Photos. Each folder's index.csv is written last, so it stands for the folder.
 INDEX := data/$(if $(DATA),own,$(DATASET))/index.csv

@@ -49,7 +49,8 @@ def test_the_teachers_see_the_views_that_the_student_sees(photos, teachers, soft
     for teacher in map(Model, teachers):
         images = tf.constant(load_split(rows, labels, teacher.size).images)
         views = np.concatenate([views for views, *_ in training_data(images, targets, range(1, 2), args)])
-        for row, view in enumerate(views.astype(np.uint8)):  # the mean over two teachers, and over the view and its mirror image
+        for row, view in enumerate(views.astype(np.uint8)):
+            # The mean over two teachers, and over the view and its mirror image.
             wanted[row] += (teacher.predict(view)[0] + teacher.predict(np.fliplr(view))[0]) / 4
     np.testing.assert_allclose(np.load(soft_labels)["soft"][1].astype(np.float32), wanted, atol=1e-3)
 

@@ -106,7 +106,7 @@ class Convolution(keras.layers.Layer):
 
 
 def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray] | None = None):
-    """Build EfficientNet-Lite up to its last activation, as a Keras model; `tensors` in torch's names are its weights."""
+    """Build EfficientNet-Lite up to its last activation, as a Keras model; tensors: its weights, in torch's names."""
     def convolution(x, filters, kernel_size, stride, conv, norm, activation=True):
         """A convolution and ReLU6; conv and norm: torch's names for the convolution and its batch normalisation."""
         name = conv.strip("_").replace("blocks.", "block_").replace("._", "_")

@@ -49,7 +49,11 @@ def feature_extractor(backbone, shape: tuple[int, int, int]):
     pixels = keras.Input(shape)
     features = keras.layers.GlobalAveragePooling2D()(backbone(pixels))
     network = Network(to_tflite(keras.Model(pixels, features), "float32"), threads=os.cpu_count())
-    return lambda images: np.stack([network.run(image)[0] for image in tqdm(images, "backbone features", mininterval=1)])
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        return np.stack([network.run(image)[0] for image in tqdm(images, "backbone features", mininterval=1)])
+
+    return extract
 
 
 class HalfwayScaler(StandardScaler):

@@ -7,7 +7,6 @@ import numpy as np
 from training.metadata import with_metadata
 
 
-
 def frozen_graph(model):
     """The inference graph of a Keras model for one image, its variables replaced by constants.
 
@@ -46,20 +45,21 @@ def to_int8(model, calibration) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python.util import modify_model_io_type
 
-    # The input's quantisation does what the normalisation did: pixel p stands for (p - 127) / 128.
-    layers = {layer.name: layer for layer in model.get_layer("backbone").layers}
-    normalise = layers.get("normalise")
-    scale, offset = (normalise.scale, normalise.offset) if normalise else (1.0, 0.0)
-    calibration = np.array(calibration)
-    calibration[0, 0, :2] = [[0], [255]]  # the whole range, so that the input's scale is exact
+    # EfficientNet-Lite normalises its pixels first. The input's quantisation takes that over at no cost: uint8 p then
+    # stands for (p - 127) / 128, and the layer itself does nothing.
+    inputs = np.array(calibration, np.float32)
+    inputs[0, 0, :2] = [[0], [255]]  # the whole range, so that the input's scale is exact
+    normalise = {layer.name: layer for layer in model.get_layer("backbone").layers}.get("normalise")
     if normalise:
+        scale, offset = normalise.scale, normalise.offset
+        inputs = inputs * scale + offset
         normalise.scale, normalise.offset = 1.0, 0.0
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
     if normalise:
         normalise.scale, normalise.offset = scale, offset
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names_behind_pooling(converter.convert()))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image[None].astype("float32") * scale + offset] for image in calibration)
+    converter.representative_dataset = lambda: ([image[np.newaxis]] for image in inputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     quantizer = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=converter.representative_dataset, debug_options=options)
