@@ -137,12 +137,13 @@ def test_a_touched_input_rebuilds_exactly_what_follows(built, touched, rebuilt):
     ("BACKBONE=efficientnet-lite0", FROM_TRAINING | {"fetch_backbone.py"}),
     ("BACKBONE_WEIGHTS=my weights.h5", FROM_TRAINING | {"fetch_backbone.py"}),
     ("DATASET=drawn", FROM_TRAINING | {"draw_data.py"}),
+    ("EXTRA=data/worn/index.csv", FROM_TRAINING | {"crop_worn.py"}),
     ("DATA_MIRROR=elsewhere", set()),
 ])
 def test_a_changed_variable_rebuilds_exactly_what_follows(built, variable, rebuilt):
     assert built.is_fresh("model.tflite", variable) == (not rebuilt)
     announced = built.make("-n", "model.tflite", "report", variable).stdout
-    assert {name for name in EVERYTHING | {"draw_data.py"} if f" scripts/{name}" in announced} == rebuilt
+    assert {name for name in EVERYTHING | {"draw_data.py", "crop_worn.py"} if f" scripts/{name}" in announced} == rebuilt
     assert built.build("model.tflite", "report", variable) == sorted(rebuilt)
     assert built.is_fresh("model.tflite", "report", variable)
     built.build("model.tflite", "report")
@@ -298,9 +299,10 @@ def test_values_reach_the_scripts_unchanged(project):
     project.write(f"{odd}/cats/1.jpg", "a photo")
     project.write(f"{odd}.tflite", "a model")
     project.build("train", "deploy", f"DATA={odd}", f"MODEL={odd}.tflite", f"STACK={odd}", f"PARAMETERS=A={odd}",
-                  f"BACKBONE_WEIGHTS={odd}", "TRAIN_FLAGS=--epochs 0 --soft-labels ~/a;b")
+                  f"EXTRA={odd}", f"BACKBONE_WEIGHTS={odd}", "TRAIN_FLAGS=--epochs 0 --soft-labels ~/a;b")
     assert project.arguments("index_folder.py")[:2] == ["--input", odd]
     assert project.arguments("fetch_backbone.py")[1:3] == ["--weights", odd]
+    assert project.arguments("train.py")[2:4] == ["--extra", odd]
     assert project.arguments("train.py")[-4:] == ["--epochs", "0", "--soft-labels", f"{project.path}/home/a;b"]
     assert project.environment("deploy.sh") == {"MODEL": f"{odd}.tflite", "STACK": odd, "PARAMETERS": f"A={odd}"}
 
