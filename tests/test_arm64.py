@@ -69,4 +69,4 @@ def test_the_image_for_arm64_gives_the_same_labels_and_close_probabilities(image
     assert len({next(iter(scores)) for scores in sure.values()}) > 3
     for name, scores in sure.items():
         assert next(iter(answers[name])) == next(iter(scores)), name
-        assert answers[name] == pytest.approx(scores, abs=0.02), name
+        assert answers[name] == pytest.approx(scores, abs=0.04), name
