@@ -36,5 +36,5 @@ $(eval $(call stage,teacher,data/backbones/efficientnet-lite2.keras,--epochs 7,)
 $(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/teacher/model.tflite
 	$(TRAIN) $< $(RELEASE_FLAGS) --output $@ --epochs 4 --teachers $(filter %.tflite,$^)
 $(eval $(call stage,large,artifacts/stages/teacher/model.keras,--label-smoothing 0 --epochs 4 --lr 5e-4,$(SOFT_LABELS)))
-$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 176x132 --freeze 0 \
-  --epochs 12,$(SOFT_LABELS)))
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 224x168 --epochs 10,\
+  $(SOFT_LABELS)))
