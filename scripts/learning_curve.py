@@ -4,7 +4,8 @@
         --backbone data/backbones/efficientnet-lite2.keras --output artifacts/learning-curve/curve.png
 
 trains on the first photos of each label, in the order of their hashes, the head alone and by the default recipe, and
-draws the int8 models' accuracy on validation with 95 % intervals. Prints a table. Runs that are done are not repeated.
+draws the accuracy of the float32 models on validation with 95 % intervals. Prints a table. Runs that are done are not
+repeated.
 """
 import argparse
 import subprocess
@@ -41,7 +42,7 @@ def measure(args: argparse.Namespace, recipe: str, count: int) -> tuple[float, f
         keras_model = folder / "model.keras"
         flags = ["--epochs", "0"] if recipe == HEAD_ONLY else []
         for command in (["train.py", "--backbone", args.backbone, "--output", keras_model, *flags],
-                        ["convert.py", "--model", keras_model, "--output", model]):
+                        ["convert.py", "--model", keras_model, "--quantize", "float32", "--output", model]):
             subprocess.run([sys.executable, ROOT / "scripts" / command[0], "--index", index, *command[1:]], check=True)
     figures = read_record(model)["metrics"]["validation"]
     accuracy, photos = figures["accuracy"], figures["photos"]

@@ -1,9 +1,8 @@
 # Worn garments as further training photos, and the stages of `make release`: models trained by distillation, on the
 # clothes photos and on worn garments. Each stage continues where it was stopped.
-#   1. A teacher learns from the labels.
+#   1. The large model learns from the labels.
 #   2. The soft labels are its probabilities for the augmented photos of each epoch and their mirror images.
-#   3. The large student starts from the weights of the teacher and is trained on the soft labels.
-#   4. The small student, at a lower resolution, is trained on them for longer, as each of its epochs is quicker.
+#   3. The small model learns from the soft labels.
 
 ##@ Released models
 data-worn: data/worn/index.csv ## further training photos: garments that people wear, cut out of street photos
@@ -32,9 +31,8 @@ artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/
 	$(TRAIN) $$< --index data/clothing/index.csv --model artifacts/stages/$1/model.keras --output $$@
 endef
 
-$(eval $(call stage,teacher,data/backbones/efficientnet-lite2.keras,--epochs 7,))
-$(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/teacher/model.tflite
+$(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,--epochs 7,))
+$(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/large/model.tflite
 	$(TRAIN) $< $(RELEASE_FLAGS) --output $@ --epochs 4 --teachers $(filter %.tflite,$^)
-$(eval $(call stage,large,artifacts/stages/teacher/model.keras,--label-smoothing 0 --epochs 4 --lr 5e-4,$(SOFT_LABELS)))
 $(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 224x168 --epochs 10,\
   $(SOFT_LABELS)))
