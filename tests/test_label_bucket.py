@@ -300,7 +300,8 @@ def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, moto, 
         AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos", PREFIX="it's \"a\" `b`/",
         AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
     process = subprocess.Popen([SCRIPT], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True, start_new_session=True)
+                               text=True, start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # background jobs ignore it
     process.stdin.write("y\n")
     process.stdin.flush()
     while "Active" not in process.stdout.readline():
