@@ -61,7 +61,7 @@ def draw(results: dict, path: Path) -> None:
     counts = sorted({count for _, count in results})
     axes.set_xticks(counts, counts)
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.yaxis.set_major_formatter("{x:.1%}")
     axes.set_xlabel("training photos per label")
     axes.set_ylabel("accuracy on validation")
     axes.grid(alpha=0.3)
