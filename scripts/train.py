@@ -63,8 +63,9 @@ def main() -> None:
 
     from training import metrics
     from training.fine_tuning import fine_tune
-    from training.head import build_classifier, find_suspects, load_backbone, refit_head, with_familiarity
+    from training.head import build_classifier, load_backbone, refit_head, with_familiarity
     from training.record import new_record, save_model
+    from training.suspects import find_suspects
 
     keras.utils.set_random_seed(args.seed)
     backbone, backbone_name = load_backbone(args.backbone)

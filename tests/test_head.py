@@ -1,9 +1,10 @@
 """The linear head: what it predicts, unusual numbers of labels, and the labels that it doubts."""
 import numpy as np
 import pytest
-from training.head import HalfwayScaler, find_suspects, fit_head, linear_head, with_familiarity
+from training.head import HalfwayScaler, fit_head, linear_head, with_familiarity
 from training.index import Photo
 from training.metrics import softmax
+from training.suspects import find_suspects
 
 
 def clusters(labels, per_label, channels=20, seed=0):

@@ -1,11 +1,10 @@
-"""The first half of training: a backbone, a linear head fitted to its features, and the labels that the head doubts."""
+"""The first half of training: a backbone, a linear head fitted to its features, and familiarity."""
 import os
 from pathlib import Path
 
 import keras
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 from tqdm import tqdm
@@ -13,14 +12,11 @@ from tqdm import tqdm
 from common import fail
 from serving import Network
 from training import metrics
-from training.index import Photo
 from training.photos import Split
 from training.record import load_model, read_training_record
 from training.tflite import to_tflite
 
 L2 = 0.05  # penalty relative to the mean loss; chosen by cross-validation inside train and validation
-FOLDS = 5
-MAX_SUSPECTS = 60
 ABSENT_LABEL_LOGIT = -10.0  # for a label that no training photo shows
 
 
@@ -122,30 +118,5 @@ def with_familiarity(model: keras.Model, features: np.ndarray, targets: np.ndarr
     prototypes = keras.layers.Dense(labels, use_bias=False, name="prototypes")
     unit_features = keras.layers.UnitNormalization(name="unit_features")(model.get_layer("features").output)
     familiarity = keras.ops.max(prototypes(unit_features), axis=1, keepdims=True)
-    prototypes.set_weights([sums / np.maximum(np.linalg.norm(sums, axis=0), 1e-9)])
+    prototypes.set_weights([normalize(sums, axis=0)])
     return keras.Model(model.input, [keras.layers.Softmax(name="probabilities")(model.output), familiarity])
-
-
-def find_suspects(photos: list[Photo], features: np.ndarray, targets: np.ndarray, labels: list[str]) -> list[dict]:
-    """List the training photos whose label looks wrong, the most doubtful first.
-
-    features: float32 [2 N, channels], of the photos, then of their mirror images; targets: int [N]. Each photo is
-    judged by a head that was fitted to others (out-of-fold probabilities).
-    """
-    present, counts = np.unique(targets, return_counts=True)
-    folds = min(FOLDS, counts.min())
-    if folds < 2:
-        return []  # the only photo of a label can't be judged by others
-    probabilities = cross_val_predict(
-        linear_head(len(features)),
-        features,
-        np.tile(targets, 2),
-        groups=np.tile(np.arange(len(targets)), 2),  # keeps a photo and its mirror image in the same fold
-        cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0),
-        method="predict_proba")
-    probabilities = (probabilities[:len(targets)] + probabilities[len(targets):]) / 2
-    suggested = present[probabilities.argmax(1)]
-    own = probabilities[np.arange(len(targets)), np.searchsorted(present, targets)]
-    doubtful = [i for i in np.argsort(own) if suggested[i] != targets[i]]
-    return [{"path": str(photos[i].path), "label": labels[targets[i]], "suggested": labels[suggested[i]],
-             "probability": round(float(own[i]), 4)} for i in doubtful[:MAX_SUSPECTS]]
