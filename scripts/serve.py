@@ -27,8 +27,8 @@ PHOTO = ("https://raw.githubusercontent.com/alexeygrigorev/clothing-dataset-smal
          "11961516512414bf9f6c150a832cfd21b54a6b54/test/pants/01033304-f9a4-48c4-af65-677512880fae.jpg")
 
 
-def proxy_event(method: str, target: str, headers: dict[str, str], body: bytes, payload: str) -> dict:
-    """The event that API Gateway would make of a request, in payload 1.0 (REST APIs) or 2.0 (HTTP APIs)."""
+def proxy_event(method: str, target: str, headers: dict[str, str], body: bytes) -> dict:
+    """The event that an HTTP API of API Gateway would make of a request (payload format 2.0)."""
     parts = urlsplit(target)
     query = parse_qs(parts.query, keep_blank_values=True)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -37,17 +37,18 @@ def proxy_event(method: str, target: str, headers: dict[str, str], body: bytes, 
         content = body.decode() if text else base64.b64encode(body).decode()
     except UnicodeDecodeError:
         text, content = False, base64.b64encode(body).decode()
-    common = {"headers": headers, "body": content or None, "isBase64Encoded": bool(content) and not text}
-    context = {"requestId": str(uuid.uuid4()), "stage": "$default"}
-    if payload == "2.0":
-        return {"version": "2.0", "routeKey": "$default", "rawPath": unquote(parts.path), "rawQueryString": parts.query,
-                "queryStringParameters": {name: ",".join(values) for name, values in query.items()},
-                "requestContext": {**context, "http": {"method": method, "path": parts.path}}, **common}
-    return {"resource": "/{proxy+}", "path": unquote(parts.path), "httpMethod": method,
-            "multiValueHeaders": {name: [value] for name, value in headers.items()},
-            "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
-            "multiValueQueryStringParameters": query or None,
-            "requestContext": {**context, "httpMethod": method, "path": parts.path}, **common}
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": unquote(parts.path),
+        "rawQueryString": parts.query,
+        "headers": headers,
+        "queryStringParameters": {name: ",".join(values) for name, values in query.items()},
+        "requestContext": {"requestId": str(uuid.uuid4()), "stage": "$default",
+                           "http": {"method": method, "path": parts.path}},
+        "body": content or None,
+        "isBase64Encoded": bool(content) and not text,
+    }
 
 
 class Server(ThreadingHTTPServer):
@@ -62,7 +63,6 @@ class Gateway(BaseHTTPRequestHandler):
     """Does what API Gateway does: HTTP to event, event to the handler, response to HTTP."""
     protocol_version = "HTTP/1.1"
     timeout = REQUEST_SECONDS  # for each read from the client
-    payload = "1.0"
     one_at_a_time = threading.Lock()  # like one instance of a function on Lambda
 
     def handle_one_request(self) -> None:
@@ -90,7 +90,7 @@ class Gateway(BaseHTTPRequestHandler):
             raise ConnectionAbortedError
         self.too_slow.cancel()
         try:
-            event = proxy_event(self.command, self.path, headers, body, self.payload)
+            event = proxy_event(self.command, self.path, headers, body)
         except ValueError:
             return self.send_error(400, "the path is not valid")
         if len(json.dumps(event)) > EVENT_LIMIT:
@@ -125,14 +125,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.tflite to serve")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the network in")
-    parser.add_argument("--payload", choices=("1.0", "2.0"), default="1.0", help="REST API or HTTP API events")
     arguments = parser.parse_args()
 
     try:
         lambda_handler = load_handler(arguments.model)
     except (ValueError, OSError) as error:
         fail(f"can't load {arguments.model} ({error}); `make model.tflite` builds a model")
-    Gateway.payload, Gateway.lambda_handler = arguments.payload, staticmethod(lambda_handler)
+    Gateway.lambda_handler = staticmethod(lambda_handler)
     try:
         server = Server((arguments.host, arguments.port), Gateway)
     except OSError as error:

@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import sys
+from urllib.parse import parse_qs
 
 import pytest
 from PIL import Image
@@ -48,4 +49,17 @@ def event(method="POST", target="/predict", body=b"", kind="v1", **headers) -> d
     if not isinstance(body, bytes):
         body, headers = json.dumps(body).encode(), {"content_type": "application/json", **headers}
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return proxy_event(method, target, headers, body, {"v1": "1.0", "v2": "2.0"}[kind])
+    found = proxy_event(method, target, headers, body)
+    return found if kind == "v2" else rest_api_event(found)
+
+
+def rest_api_event(found: dict) -> dict:
+    """The event of a REST API (payload format 1.0) for the same request as that of an HTTP API."""
+    query = parse_qs(found["rawQueryString"], keep_blank_values=True)
+    context, method = found["requestContext"], found["requestContext"]["http"]["method"]
+    return {"resource": "/{proxy+}", "path": found["rawPath"], "httpMethod": method, "headers": found["headers"],
+            "multiValueHeaders": {name: [value] for name, value in found["headers"].items()},
+            "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
+            "multiValueQueryStringParameters": query or None,
+            "requestContext": {"requestId": context["requestId"], "stage": "prod", "httpMethod": method},
+            "body": found["body"], "isBase64Encoded": found["isBase64Encoded"]}

@@ -37,15 +37,15 @@ def model(tmp_path_factory):
                               familiarity_threshold=0.9, dataset="drawn")
 
 
-@pytest.fixture(scope="module", params=["1.0", "2.0"])
-def server(request, model, tmp_path_factory):
+@pytest.fixture(scope="module")
+def server(model, tmp_path_factory):
     """The address of a running serve.py, and the lines that it printed when it started."""
     if not SERVING.exists():
         pytest.skip(f"{SERVING} is not there; `make .venv/ai-edge-litert/.installed` makes it")
     log = tmp_path_factory.mktemp("log") / "log"
     with open(log, "w") as errors:
         process = subprocess.Popen([SERVING, "-c", OFFLINE, ROOT / "scripts" / "serve.py", "--model", model, "--port",
-                                    "0", "--payload", request.param], stdout=subprocess.PIPE, stderr=errors, text=True)
+                                    "0"], stdout=subprocess.PIPE, stderr=errors, text=True)
     hello = [process.stdout.readline() for _ in range(4)]
     assert process.poll() is None, log.read_text()
     drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
@@ -88,7 +88,6 @@ def test_the_description_and_the_readme_name_the_limits_of_the_code(tmp_path):
     assert f"a list {request.MAX_IMAGES} photos" in description and f"at most {request.MAX_IMAGES}" in guide
 
 
-@pytest.mark.parametrize("server", ["1.0"], indirect=True)
 def test_answers_to_generated_requests_fit_the_description(server, tmp_path):
     """Schemathesis generates valid and invalid requests. Not every valid one is accepted, as a schema can't describe
     photos. 502 and 504 are errors of the servers that URLs lead to."""
@@ -135,7 +134,6 @@ assert ask(file(no_photo)).error.startswith("not an image")
 """
 
 
-@pytest.mark.parametrize("server", ["1.0"], indirect=True)
 def test_a_generated_client_can_send_every_kind_of_request(server, tmp_path):
     generator = "from openapi_python_client.cli import app; app()"
     subprocess.run([sys.executable, "-c", generator, "generate", "--path", SPECIFICATION, "--meta", "none",

@@ -14,6 +14,6 @@ def http_api(invoke: Callable[[dict], dict]) -> str:
     """Start an HTTP server that turns requests into events of payload format 2.0 for `invoke`. Returns its URL."""
     def answer(handler, body):
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        response = invoke(proxy_event(handler.command, handler.path, headers, body, "2.0"))
+        response = invoke(proxy_event(handler.command, handler.path, headers, body))
         reply(handler, (response.get("body") or "").encode(), response["statusCode"], **response.get("headers", {}))
     return f"{http_server(answer)}/"
