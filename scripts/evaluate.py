@@ -9,15 +9,13 @@ The validation photos of the extra index are measured as one more split, which i
 import argparse
 import json
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from common import atomic, fail
-from serving import ImageError, Model, preprocess
+from labelling.run import label_on_all_cores, load_model
 from training.index import SPLITS, Photo, read_index
 
 
@@ -46,22 +44,14 @@ def check_labels(model_path: Path, labels: list[str], photos: list[Photo]) -> No
 
 
 def predict(model_path: Path, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities, float32 [photos, labels], and familiarity, float [photos]. Each core has its own interpreter."""
-    thread = threading.local()
-
-    def start() -> None:
-        thread.model = Model(model_path)
-
-    def predict_one(photo: Photo) -> tuple[np.ndarray, float]:
-        try:
-            return thread.model.predict(preprocess(photo.path, thread.model.size))
-        except (OSError, ImageError) as error:
-            fail(f"can't read the photo {photo.path} ({error}); delete the index, then `make data` builds it again")
-
-    with ThreadPoolExecutor(os.cpu_count(), initializer=start) as pool:
-        progress = tqdm(pool.map(predict_one, photos), "predicting", len(photos), unit=" photos", mininterval=1)
-        probabilities, familiarity = zip(*progress)
-    return np.stack(probabilities), np.array(familiarity)
+    """Probabilities, float32 [photos, labels], and familiarity, float [photos]."""
+    results = label_on_all_cores(model_path, [(str(photo.path), "") for photo in photos], os.cpu_count())
+    found = list(tqdm(results, "predicting", len(photos), unit=" photos", mininterval=1))
+    for result in found:
+        if result.error:
+            fail(f"can't read the photo {result.image} ({result.error}); delete the index, then `make data` builds it "
+                 "again")
+    return np.stack([result.probabilities for result in found]), np.array([result.familiarity for result in found])
 
 
 def main() -> None:
@@ -72,10 +62,7 @@ def main() -> None:
     parser.add_argument("--extra", type=Path, help="index.csv of further photos; its validation photos are measured")
     args = parser.parse_args()
     photos = read_photos(args.index, args.extra)
-    try:
-        model = Model(args.model)
-    except (OSError, ValueError, RuntimeError) as error:
-        fail(f"can't read the model {args.model} ({error}); `make model.tflite` trains one")
+    model = load_model(args.model, threads=1)
     check_labels(args.model, model.labels, photos)
     from report import figures, page, pictures, tiles  # late: Matplotlib and scikit-learn take seconds to import
     probabilities, familiarity = predict(args.model, photos)
