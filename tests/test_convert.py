@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 from conftest import ROOT
-from convert import check
+from convert import check, is_spoilt
 from model import Model, read_record
 from training.index import read_index, write_index
 from training.photos import Split, load_split
@@ -114,6 +114,18 @@ def test_a_spoilt_model_gets_advice_that_is_new(converted, quantize, advice):
     images = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
     with pytest.raises(SystemExit, match=advice):
         check(converted / f"{quantize}.tflite", Opposite(), Split([], images, np.zeros(4, int), np.ones(4)), quantize)
+
+
+@pytest.mark.parametrize("photos, lost, gained, changed, spoilt", [
+    (20, 1, 0, 1, False), (20, 0, 0, 3, True),  # three changes of 20 are no chance
+    (341, 4, 0, 4, False), (341, 5, 0, 5, True), (341, 8, 4, 12, False), (341, 0, 0, 17, True), (341, 0, 5, 5, False),
+    (5000, 40, 0, 40, False), (5000, 51, 0, 51, True), (5000, 60, 9, 99, True), (5000, 0, 0, 180, True)])
+def test_changes_that_chance_explains_do_not_spoil_a_model(photos, lost, gained, changed, spoilt):
+    before, after, targets = np.zeros(photos, int), np.zeros(photos, int), np.zeros(photos, int)
+    after[:lost] = 1
+    before[lost:lost + gained] = 1
+    before[lost + gained:changed], after[lost + gained:changed] = 1, 2  # both are wrong
+    assert is_spoilt(before, after, targets) == spoilt
 
 
 def test_a_model_of_other_labels_is_refused(photos, trained, tmp_path):
