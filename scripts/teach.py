@@ -1,11 +1,11 @@
 """Write soft labels for distillation: teacher probabilities for the very views that a student will be trained on.
 
-    python scripts/teach.py --index data/clothing/index.csv --teachers a/model.tflite b/model.tflite \\
+    python scripts/teach.py --index data/clothing/index.csv --teacher a/model.tflite \\
         --output artifacts/soft-labels.npz
 
-averages the teachers' probabilities for every training photo and its mirror image, augmented and mixed as in each epoch
-of fine-tuning ("a good teacher is patient and consistent", Beyer et al. 2022), and ends with the teachers' accuracy on
-validation. int8 teachers are several times as fast as Keras models. Train the student with
+averages the teacher's probabilities for every training photo and its mirror image, augmented and mixed as in each epoch
+of fine-tuning ("a good teacher is patient and consistent", Beyer et al. 2022), and ends with the teacher's accuracy on
+validation. An int8 teacher is several times as fast as a Keras model. Train the student with
 `scripts/train.py --soft-labels artifacts/soft-labels.npz`. A killed run resumes after its last finished epoch.
 """
 import argparse
@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--extra", type=Path, help="index.csv of further training photos")
-    parser.add_argument("--teachers", type=Path, nargs="+", required=True, help="models by scripts/convert.py")
+    parser.add_argument("--teacher", type=Path, required=True, help="a model by scripts/convert.py")
     parser.add_argument("--output", type=Path, required=True, help="the file to write (.npz)")
     parser.add_argument("--epochs", type=int, default=10, help="number of epochs with different views; a student that "
                         "is trained for longer sees them again [%(default)s]")
@@ -34,62 +34,50 @@ def main() -> None:
     args = parse_args()
     photos, extra = read_training_photos(args.index, args.extra)
     labels = sorted({photo.label for photo in photos})
+    train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
 
     import numpy as np
     import tensorflow as tf
     from tqdm import tqdm
 
+    from serving import Model
     from training import metrics
     from training.fine_tuning import training_data
     from training.photos import load_split
 
-    teachers = load_teachers(args, labels, data_digest(photos))
-    train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
-    train += extra
-    about = describe(args, teachers, train)
+    teacher = Model(args.teacher, threads=os.cpu_count())
+    if teacher.labels != labels or teacher.record["data_digest"] != data_digest(photos):
+        fail(f"{args.teacher} was trained on other photos than those of {args.index}; train it again")
+    train, validation = (load_split(split, labels, teacher.size) for split in (train + extra, validation))
+    about = describe(args, teacher.record, train.photos)
     partial, done = args.output.with_suffix(".partial.npz"), 0
-    soft_labels = np.zeros((args.epochs, len(train), len(labels)), np.float16)
+    soft_labels = np.zeros((args.epochs, len(train.photos), len(labels)), np.float16)
     if partial.exists() and str((state := np.load(partial))["about"]) == about:
         done = len(state["soft"])
         soft_labels[:done] = state["soft"]
         print(f"resuming after epoch {done}, from {partial}")
 
-    val_splits = [load_split(validation, labels, teacher.size) for teacher in teachers]
-    val_probabilities = sum(ask(teacher, split.images) for teacher, split in zip(teachers, val_splits))
-    images = [tf.constant(load_split(train, labels, teacher.size).images) for teacher in teachers]
-    no_targets = tf.zeros((len(train), len(labels)))
+    val_probabilities = ask(teacher, validation.images)
+    images, no_targets = tf.constant(train.images), tf.zeros((len(train.photos), len(labels)))
     for epoch in tqdm(range(done, args.epochs), "soft labels", args.epochs, initial=done, unit="epoch"):
-        for teacher, own_size in zip(teachers, images):
-            batches = training_data(own_size, no_targets, range(epoch, epoch + 1), args)
-            answers = [ask(teacher, views.numpy().astype(np.uint8)) for views, *_ in batches]
-            soft_labels[epoch] += np.concatenate(answers) / len(teachers)
+        batches = training_data(images, no_targets, range(epoch, epoch + 1), args)
+        soft_labels[epoch] = np.concatenate([ask(teacher, views.numpy().astype(np.uint8)) for views, *_ in batches])
         with atomic(partial) as temporary:
             np.savez(temporary, soft=soft_labels[:epoch + 1], about=about)
     with atomic(args.output) as temporary:
         np.savez(temporary, soft=soft_labels, about=about)
     partial.unlink(missing_ok=True)
-    print(f"{args.output}: {args.epochs} epochs of {len(train)} photos; the teachers together on validation: accuracy "
-          f"{metrics.accuracy(val_probabilities, val_splits[0].targets):.4f}")
+    print(f"{args.output}: {args.epochs} epochs of {len(train.photos)} photos; the teacher on validation: accuracy "
+          f"{metrics.accuracy(val_probabilities, validation.targets):.4f}")
 
 
-def load_teachers(args: argparse.Namespace, labels: list[str], digest: str) -> list:
-    """Load the teachers; end the script if one was trained on other photos."""
-    from serving import Model
-
-    teachers = [Model(path, threads=os.cpu_count()) for path in args.teachers]
-    for path, teacher in zip(args.teachers, teachers):
-        if teacher.labels != labels or teacher.record["data_digest"] != digest:
-            fail(f"{path} was trained on other photos than those of {args.index}; train it again")
-    return teachers
-
-
-def describe(args: argparse.Namespace, teachers: list, photos: list) -> str:
-    """JSON that says what the soft labels depend on: the teachers, the photos, the views and the source code."""
+def describe(args: argparse.Namespace, record: dict, photos: list) -> str:
+    """JSON that says what the soft labels depend on: the teacher, the photos, the views and the source code."""
     from training.record import sources_digest
 
-    known = [{key: teacher.record[key] for key in ("fingerprint", "backbone", "size", "flags")} for teacher in teachers]
-    return json.dumps({"teachers": known, "photos": data_digest(photos), "epochs": args.epochs,
-                       "batch": args.batch, "seed": args.seed, "sources": sources_digest()})
+    teacher = {key: record[key] for key in ("fingerprint", "backbone", "size", "flags")}
+    return json.dumps({"teacher": teacher, "photos": data_digest(photos), "epochs": args.epochs, "batch": args.batch,
+                       "seed": args.seed, "sources": sources_digest()})
 
 
 def ask(teacher, images):

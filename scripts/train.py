@@ -11,12 +11,13 @@ flags, versions, history, doubtful labels. A killed run resumes after its last f
 """
 import argparse
 import json
-import random
 import time
+from collections import Counter
 from pathlib import Path
 
 from common import fail
 from training.index import Photo, data_digest, read_training_photos
+from training.photos import load_split
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -46,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--patience", type=int, default=4, help="epochs without gain before stopping [%(default)s]")
     parser.add_argument("--soft-labels", type=Path, help="teacher probabilities by scripts/teach.py, used instead of "
                         "the labels")
-    parser.add_argument("--limit", type=int, help="use at most this many photos per split, for a quick try")
+    parser.add_argument("--limit", type=int, help="train on at most this many photos of each label")
     parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
     return parser.parse_args()
 
@@ -56,7 +57,11 @@ def main() -> None:
     started = time.monotonic()
     photos, extra = read_training_photos(args.index, args.extra)
     labels = sorted({photo.label for photo in photos})
-    train, validation = load_splits(photos + extra, labels, args)
+    chosen = [photo for photo in photos + extra if photo.split == "train"]
+    if args.limit:
+        chosen = first_of_each_label(chosen, args.limit)
+    train = load_split(chosen, labels, args.size)
+    validation = load_split([photo for photo in photos if photo.split == "validation"], labels, args.size)
 
     import keras  # late, so that errors in the photos show at once
     import numpy as np
@@ -98,19 +103,19 @@ def main() -> None:
           f"{metrics.accuracy(val_logits, validation.targets):.4f}, trained in {record['seconds']} s")
 
 
-def load_splits(photos: list[Photo], labels: list[str], args: argparse.Namespace) -> list:
-    """Load the training and the validation photos, at most args.limit of each."""
-    from training.photos import load_split
-
-    draw = random.Random(args.seed)
-    chosen = [[photo for photo in photos if photo.split == split] for split in ("train", "validation")]
-    if args.limit:
-        chosen = [draw.sample(split, min(args.limit, len(split))) for split in chosen]
-    return [load_split(split, labels, args.size) for split in chosen]
+def first_of_each_label(photos: list[Photo], count: int) -> list[Photo]:
+    """At most `count` photos of each label: those with the lowest hashes, so that more photos include fewer."""
+    taken = Counter()
+    first = set()
+    for photo in sorted(photos, key=lambda photo: photo.sha256):
+        taken[photo.label] += 1
+        if taken[photo.label] <= count:
+            first.add(photo.path)
+    return [photo for photo in photos if photo.path in first]
 
 
 def load_soft_labels(args: argparse.Namespace, record: dict, photos: list[Photo]):
-    """Load the teacher probabilities, float16 [view epochs, N, labels], and add the teachers to the record."""
+    """Load the teacher probabilities, float16 [view epochs, N, labels], and add the teacher to the record."""
     import numpy as np
 
     file = np.load(args.soft_labels)
@@ -119,7 +124,7 @@ def load_soft_labels(args: argparse.Namespace, record: dict, photos: list[Photo]
     if made_for != [data_digest(photos), args.seed, args.batch, len(record["labels"])]:
         fail(f"{args.soft_labels} was made for other photos, or for another --seed, --batch or --limit; run "
              "scripts/teach.py again with these")
-    record["teachers"] = about["teachers"]
+    record["teacher"] = about["teacher"]
     return soft_labels
 
 

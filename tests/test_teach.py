@@ -17,54 +17,50 @@ from training_runs import record_of, script, successful, train_arguments
 
 
 @pytest.fixture(scope="module")
-def teachers(photos, trained, converted, tmp_path_factory):
-    """Two int8 files; the second takes larger photos."""
-    folder = tmp_path_factory.mktemp("teachers")
-    larger = folder / "larger.keras"
+def teacher(photos, tmp_path_factory):
+    """An int8 file that takes larger photos than the student."""
+    larger = tmp_path_factory.mktemp("teacher") / "larger.keras"
+    output = larger.with_suffix(".tflite")
     successful(script("train.py", *train_arguments(photos, larger, "--epochs", "0", "--size", "96x72")))
-    successful(script("convert.py", "--index", photos / "index.csv", "--model", larger, "--output",
-                      folder / "larger.tflite"))
-    return [converted / "int8.tflite", folder / "larger.tflite"]
+    successful(script("convert.py", "--index", photos / "index.csv", "--model", larger, "--output", output))
+    return output
 
 
-def teach_arguments(photos, teachers, output, *flags):
-    return ["--index", photos / "index.csv", "--teachers", *teachers, "--epochs", "3", "--output", output, *flags]
+def teach_arguments(photos, teacher, output, *flags):
+    return ["--index", photos / "index.csv", "--teacher", teacher, "--epochs", "3", "--output", output, *flags]
 
 
 @pytest.fixture(scope="module")
-def soft_labels(photos, teachers):
-    """A file with the teachers' probabilities for three epochs of views."""
-    output = teachers[1].parent / "soft.npz"
-    done = successful(script("teach.py", *teach_arguments(photos, teachers, output)))
+def soft_labels(photos, teacher):
+    """A file with the teacher's probabilities for three epochs of views."""
+    output = teacher.parent / "soft.npz"
+    done = successful(script("teach.py", *teach_arguments(photos, teacher, output)))
     assert "accuracy" in done.stdout
     return output
 
 
-def test_the_teachers_see_the_views_that_the_student_sees(photos, teachers, soft_labels):
+def test_the_teacher_sees_the_views_that_the_student_sees(photos, teacher, soft_labels):
     import tensorflow as tf
     rows = [photo for photo in read_index(photos / "index.csv") if photo.split == "train"]
     labels = [f"hue {hue}" for hue in range(10)]
     args, targets = argparse.Namespace(seed=1, batch=32), tf.zeros((len(rows), 10))
-    wanted = np.zeros((len(rows), 10), np.float32)
-    for teacher in map(Model, teachers):
-        images = tf.constant(load_split(rows, labels, teacher.size).images)
-        views = np.concatenate([views for views, *_ in training_data(images, targets, range(1, 2), args)])
-        for row, view in enumerate(views.astype(np.uint8)):
-            # The mean over two teachers, and over the view and its mirror image.
-            wanted[row] += (teacher.predict(view)[0] + teacher.predict(np.fliplr(view))[0]) / 4
+    model = Model(teacher)
+    images = tf.constant(load_split(rows, labels, model.size).images)
+    views = np.concatenate([views for views, *_ in training_data(images, targets, range(1, 2), args)])
+    wanted = [(model.predict(view)[0] + model.predict(np.fliplr(view))[0]) / 2 for view in views.astype(np.uint8)]
     np.testing.assert_allclose(np.load(soft_labels)["soft"][1].astype(np.float32), wanted, atol=1e-3)
 
 
-def test_a_student_learns_from_its_teachers(photos, soft_labels, tmp_path):
+def test_a_student_learns_from_its_teacher(photos, soft_labels, tmp_path):
     output = tmp_path / "model.keras"
     successful(script("train.py", *train_arguments(photos, output, "--epochs", "5", "--soft-labels", soft_labels)))
     record = record_of(output)
-    assert [teacher["size"] for teacher in record["teachers"]] == [[64, 48], [96, 72]]
+    assert record["teacher"]["size"] == [96, 72]
     assert record["history"][-1]["val_accuracy"] > 0.8
 
 
-def test_a_killed_run_resumes_after_its_last_epoch(photos, teachers, soft_labels, tmp_path):
-    arguments = teach_arguments(photos, teachers, tmp_path / "soft.npz")
+def test_a_killed_run_resumes_after_its_last_epoch(photos, teacher, soft_labels, tmp_path):
+    arguments = teach_arguments(photos, teacher, tmp_path / "soft.npz")
     command = [str(part) for part in (sys.executable, ROOT / "scripts/teach.py", *arguments)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (tmp_path / "soft.partial.npz").exists():
@@ -77,17 +73,17 @@ def test_a_killed_run_resumes_after_its_last_epoch(photos, teachers, soft_labels
     np.testing.assert_array_equal(np.load(tmp_path / "soft.npz")["soft"], np.load(soft_labels)["soft"])
 
 
-def test_a_partial_file_of_other_source_code_is_not_resumed(photos, teachers, soft_labels, tmp_path):
+def test_a_partial_file_of_other_source_code_is_not_resumed(photos, teacher, soft_labels, tmp_path):
     file = np.load(soft_labels)
     about = json.loads(str(file["about"])) | {"sources": "the digest of other code"}
     np.savez(tmp_path / "soft.partial.npz", soft=np.zeros_like(file["soft"]), about=json.dumps(about))
-    done = successful(script("teach.py", *teach_arguments(photos, teachers, tmp_path / "soft.npz")))
+    done = successful(script("teach.py", *teach_arguments(photos, teacher, tmp_path / "soft.npz")))
     assert "resuming" not in done.stdout
     np.testing.assert_array_equal(np.load(tmp_path / "soft.npz")["soft"], file["soft"])
 
 
-def test_teachers_of_other_photos_are_refused(photos, teachers, tmp_path):
+def test_a_teacher_of_other_photos_is_refused(photos, teacher, tmp_path):
     write_index(tmp_path / "index.csv", read_index(photos / "index.csv")[1:])
-    arguments = teach_arguments(photos, teachers, tmp_path / "soft.npz", "--index", tmp_path / "index.csv")
+    arguments = teach_arguments(photos, teacher, tmp_path / "soft.npz", "--index", tmp_path / "index.csv")
     done = script("teach.py", *arguments)
     assert done.returncode == 1 and "train it again" in done.stderr

@@ -5,7 +5,7 @@ import resource
 
 import numpy as np
 import pytest
-from train import load_soft_labels
+from train import first_of_each_label, load_soft_labels
 from training.index import Photo, data_digest, read_index, write_index
 from training.photos import load_split
 from training.record import load_model
@@ -59,6 +59,22 @@ def test_extra_photos_change_the_head_but_not_what_counts_as_familiar(photos, tm
     assert np.abs(plain[1] - more[1]).max() > 0.1
 
 
+def test_limit_takes_the_photos_with_the_lowest_hashes_of_each_label():
+    photos = [Photo(f"{number}.jpg", "ab"[number % 2], "train", f"{97 * number % 100:02}") for number in range(10)]
+    few, more = first_of_each_label(photos, 2), first_of_each_label(photos, 3)
+    assert set(few) < set(more) and more == [photo for photo in photos if photo in more]
+    assert sorted(photo.label for photo in few) == ["a", "a", "b", "b"]
+    assert len(first_of_each_label(photos, 9)) == 10
+
+
+@pytest.mark.parametrize("change", [{"label": "hue 1"}, {"split": "validation"}])
+def test_a_label_without_training_photos_and_a_single_label_are_errors(photos, tmp_path, change):
+    rows = [photo for photo in read_index(photos / "index.csv") if photo.label in ("hue 0", "hue 1")]
+    write_index(tmp_path / "index.csv", [photo._replace(**change) if photo.label == "hue 0" else photo for photo in rows])
+    done = script("train.py", *train_arguments(photos, tmp_path / "m.keras", "--index", tmp_path / "index.csv"))
+    assert done.returncode == 1 and "at least two labels" in done.stderr
+
+
 def test_extra_photos_of_an_unknown_label_are_refused(photos, tmp_path):
     write_index(tmp_path / "extra.csv", [Photo(tmp_path / "a.jpg", "sock", "train", "")])
     done = script("train.py", *train_arguments(photos, tmp_path / "m.keras", "--extra", tmp_path / "extra.csv"))
@@ -74,7 +90,7 @@ def test_a_photo_that_cannot_be_read_is_named(photos, tmp_path, content):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--lr", "1e30", "--epochs", "2"], "lower the learning rate (--lr 3e+29)"),
+    (["--lr", "1e30", "--epochs", "2"], "lower the learning rate"),
     (["--size", "300"], "invalid image_size value"),
     (["--size", "8x8"], "invalid image_size value"),
     (["--epochs", "many"], "invalid int value"),
@@ -89,16 +105,16 @@ def test_bad_flags_are_errors_and_no_model_is_written(photos, tmp_path, flags, m
 @pytest.mark.parametrize("change", [{"seed": 2}, {"batch": 16}, {"count": 5}, {"labels": "ab"}])
 def test_soft_labels_made_for_other_views_are_refused(tmp_path, change):
     photos = [Photo(f"{number}.jpg", "a", "train", str(number)) for number in range(6)]
-    about = {"photos": data_digest(photos), "seed": 1, "batch": 32, "teachers": ["a teacher"]}
+    about = {"photos": data_digest(photos), "seed": 1, "batch": 32, "teacher": "a teacher"}
     np.savez(tmp_path / "soft.npz", soft=np.zeros((3, 6, 10), np.float16), about=json.dumps(about))
 
     def load(seed=1, batch=32, count=6, labels="abcdefghij"):
         args = argparse.Namespace(soft_labels=tmp_path / "soft.npz", seed=seed, batch=batch)
         record = {"labels": list(labels)}
-        return load_soft_labels(args, record, photos[:count]), record["teachers"]
+        return load_soft_labels(args, record, photos[:count]), record["teacher"]
 
-    soft_labels, teachers = load()
-    assert soft_labels.shape == (3, 6, 10) and teachers == ["a teacher"]
+    soft_labels, teacher = load()
+    assert soft_labels.shape == (3, 6, 10) and teacher == "a teacher"
     with pytest.raises(SystemExit, match="run scripts/teach.py again"):
         load(**change)
 

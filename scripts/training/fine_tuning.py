@@ -1,5 +1,6 @@
 """The second half of training: fine-tuning on augmented photos, which resumes after the last finished epoch."""
 import argparse
+import sys
 from math import ceil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.augmentation import augment, mixup
-from training.callbacks import Checkpoint, Progress, Validation, is_finished
+from training.callbacks import Checkpoint, Validation
 from training.photos import Split
 from training.record import load_model, read_training_record
 
@@ -61,7 +62,7 @@ def fine_tune(model, train: Split, validation: Split, soft_labels: np.ndarray | 
         record["history"] = state["history"]
         print(f"resuming after epoch {len(record['history'])}, from {checkpoint}")
     first_epoch = len(record["history"])
-    if not is_finished(record["history"], args):
+    if first_epoch < args.epochs:
         # As a tensor: an array would become a constant of the data's graph, which takes minutes to optimise.
         images, targets = tf.constant(train.images), tf.one_hot(train.targets, len(record["labels"]))
         targets *= train.weights[:, np.newaxis]
@@ -70,15 +71,14 @@ def fine_tune(model, train: Split, validation: Split, soft_labels: np.ndarray | 
             initial_epoch=first_epoch,
             epochs=args.epochs,
             steps_per_epoch=steps,
-            verbose=0,
+            verbose=1 if sys.stdout.isatty() else 2,  # a bar, or a line per epoch
             callbacks=[
-                Validation(validation, record["history"], best, args),  # first, as it adds to the logs of the others
-                Checkpoint(record, checkpoint, args),
+                Validation(validation, record["history"], best),  # first, as it adds to the logs of the others
+                Checkpoint(record, checkpoint),
+                keras.callbacks.EarlyStopping("val_loss", patience=args.patience, verbose=1),
+                keras.callbacks.TerminateOnNaN(),
                 keras.callbacks.TensorBoard(folder, write_graph=False),
-                Progress(steps, first_epoch, args),
             ])
-    if len(record["history"]) < args.epochs:
-        print(f"stopped early: no gain on validation for {args.patience} epochs")
     model.load_weights(best)
     return model
 

@@ -9,7 +9,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 from tqdm import tqdm
 
-from common import fail
 from serving import Network
 from training import metrics
 from training.photos import Split
@@ -17,7 +16,6 @@ from training.record import load_model, read_training_record
 from training.tflite import to_tflite
 
 L2 = 0.05  # penalty relative to the mean loss; chosen by cross-validation inside train and validation
-ABSENT_LABEL_LOGIT = -10.0  # for a label that no training photo shows
 
 
 def load_backbone(path: Path) -> tuple[keras.Model, str]:
@@ -69,25 +67,19 @@ def linear_head(examples: int):
     return make_pipeline(HalfwayScaler(), LogisticRegression(C=1 / (L2 * examples), max_iter=1000))
 
 
-def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray,
-             labels: int) -> tuple[np.ndarray, np.ndarray]:
+def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit a linear classifier; returns its kernel [channels, labels] and bias [labels], float32, its scaler folded in.
 
-    features: float32 [N, channels]; targets: int [N], of at least two labels; weights: float32 [N], of the examples.
+    features: float32 [N, channels]; targets: int [N], in which each label occurs; weights: float32 [N], of the examples.
     """
-    if len(np.unique(targets)) < 2:
-        fail("all training photos have the same label; use a larger --limit")
     scaler, regression = linear_head(len(features)).fit(features, targets, logisticregression__sample_weight=weights)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(regression.classes_) == 2:  # scikit-learn then gives one row, the difference of the two logits
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     coefficients = coefficients / scaler.scale_
-    kernel = np.zeros((features.shape[1], labels), np.float32)
-    kernel[:, regression.classes_] = coefficients.T
-    bias = np.full(labels, ABSENT_LABEL_LOGIT, np.float32)
-    bias[regression.classes_] = intercepts - coefficients @ scaler.mean_
-    return kernel, bias
+    bias = intercepts - coefficients @ scaler.mean_
+    return coefficients.T.astype(np.float32), bias.astype(np.float32)
 
 
 def refit_head(model: keras.Model, train: Split, validation: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +90,7 @@ def refit_head(model: keras.Model, train: Split, validation: Split) -> tuple[np.
     head = model.get_layer("logits")
     extract = feature_extractor(model.get_layer("backbone"), train.images.shape[1:])
     features = np.concatenate([extract(train.images), extract(train.images[:, :, ::-1])])
-    kernel, bias = fit_head(features, np.tile(train.targets, 2), np.tile(train.weights, 2), head.units)
+    kernel, bias = fit_head(features, np.tile(train.targets, 2), np.tile(train.weights, 2))
     head.set_weights([kernel, bias])
     val_logits = extract(validation.images) @ kernel + bias
     print(f"head: validation accuracy {metrics.accuracy(val_logits, validation.targets):.4f}")

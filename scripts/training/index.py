@@ -112,8 +112,14 @@ def read_index(path: Path) -> list[Photo]:
 
 
 def read_training_photos(index: Path, extra: Path | None) -> tuple[list[Photo], list[Photo]]:
-    """The photos of an index, and the training photos of a further one. Ends the script if that has other labels."""
+    """The photos of an index, and the training photos of a further one.
+
+    Ends the script if a label has no training photos or the further index has other labels.
+    """
     photos = read_index(index)
+    trained = {photo.label for photo in photos if photo.split == "train"}
+    if len(trained) < 2 or trained != {photo.label for photo in photos}:
+        fail(f"{index} must list at least two labels, and training photos of each")
     more = [photo for photo in read_index(extra) if photo.split == "train"] if extra else []
     if others := {photo.label for photo in more} - {photo.label for photo in photos}:
         fail(f"{extra} has labels that {index} lacks: {', '.join(sorted(others))}")

@@ -15,8 +15,7 @@ def find_suspects(photos: list[Photo], features: np.ndarray, targets: np.ndarray
     features: float32 [2 N, channels], of the photos, then of their mirror images; targets: int [N]. Each photo is
     judged by a head that was fitted to others (out-of-fold probabilities).
     """
-    present, counts = np.unique(targets, return_counts=True)
-    folds = min(FOLDS, counts.min())
+    folds = min(FOLDS, np.bincount(targets).min())
     if folds < 2:
         return []  # the only photo of a label can't be judged by others
     probabilities = cross_val_predict(
@@ -27,8 +26,8 @@ def find_suspects(photos: list[Photo], features: np.ndarray, targets: np.ndarray
         cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0),
         method="predict_proba")
     probabilities = (probabilities[:len(targets)] + probabilities[len(targets):]) / 2
-    suggested = present[probabilities.argmax(1)]
-    own = probabilities[np.arange(len(targets)), np.searchsorted(present, targets)]
+    suggested = probabilities.argmax(1)
+    own = probabilities[np.arange(len(targets)), targets]
     doubtful = [i for i in np.argsort(own) if suggested[i] != targets[i]]
     return [{"path": str(photos[i].path), "label": labels[targets[i]], "suggested": labels[suggested[i]],
              "probability": round(float(own[i]), 4)} for i in doubtful[:MAX_SUSPECTS]]
