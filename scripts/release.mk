@@ -1,21 +1,17 @@
 # Worn garments as further training photos, and the stages of `make release`: models trained by distillation, on the
 # clothes photos and on worn garments. Each stage continues where it was stopped.
-#   1. The teacher learns from the labels, at a higher resolution.
+#   1. The large model learns from the labels.
 #   2. The soft labels are its probabilities for the augmented photos of each epoch and their mirror images.
-#   3. The large model starts from the teacher's weights, the small one from ImageNet's. Both learn from the soft labels.
+#   3. The small model learns from the soft labels.
 
 ##@ Released models
 data-worn: data/worn/index.csv ## further training photos: garments that people wear, cut out of street photos
 data/worn/index.csv: scripts/crop_worn.py scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
 	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
 
-release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: takes two hours
+release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: takes an hour or two
 	cp $< artifacts/release/model.tflite
 	cp $(word 2,$^) artifacts/release/model-small.tflite
-learning-curve: artifacts/learning-curve/curve.png ## accuracy by the number of photos per label: takes half an hour
-artifacts/learning-curve/curve.png: scripts/learning_curve.py $(SHARED) data/clothing/index.csv \
-  data/backbones/efficientnet-lite2.keras | .venv/train/.installed
-	$(TRAIN) $< --index data/clothing/index.csv --backbone data/backbones/efficientnet-lite2.keras --output $@
 
 RELEASE_PHOTOS := data/clothing/index.csv data/worn/index.csv
 RELEASE_FLAGS := --index data/clothing/index.csv --extra data/worn/index.csv
@@ -31,9 +27,8 @@ artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/
 	$(TRAIN) $$< --index data/clothing/index.csv --model artifacts/stages/$1/model.keras --output $$@
 endef
 
-$(eval $(call stage,teacher,data/backbones/efficientnet-lite2.keras,--size 384x288 --epochs 6 --seed 2,))
-$(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/teacher/model.tflite
-	$(TRAIN) $< $(RELEASE_FLAGS) --output $@ --epochs 4 --teachers $(filter %.tflite,$^)
-$(eval $(call stage,large,artifacts/stages/teacher/model.keras,--label-smoothing 0 --epochs 8,$(SOFT_LABELS)))
-$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 224x168 --epochs 12,\
+$(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,,))
+$(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/large/model.tflite
+	$(TRAIN) $< $(RELEASE_FLAGS) --output $@ --epochs 4 --teacher $(filter %.tflite,$^)
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 224x168 --epochs 10,\
   $(SOFT_LABELS)))
