@@ -51,7 +51,7 @@ TRAIN := .venv/train/bin/python -u
 data: $(INDEX) ## the photos and their index
 data/clothing/index.csv: scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
 	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
-data/drawn/index.csv: scripts/draw_data.py $(wildcard scripts/drawing/*.py) $(INDEX_CODE) | .venv/train/.installed
+data/drawn/index.csv: scripts/draw_data.py $(INDEX_CODE) | .venv/train/.installed
 	$(TRAIN) $< --output $@
 data/own/index.csv: scripts/index_folder.py scripts/serving.py lambda/preprocess.py $(INDEX_CODE) data/.own \
   lambda/image_checks.py | .venv/train/.installed

@@ -2,9 +2,8 @@
 
     python scripts/draw_data.py --output data/drawn/index.csv
 
-writes 920 JPEGs beside index.csv and prints the table of labels and splits. Colour, pattern, shape, pose, background,
-light and noise vary; the same seed draws the same bytes. Each picture belongs to one of sixteen "people", who have a
-floor and favourite colours. As in the clothes photos, the people of the test split own no training picture.
+writes 920 JPEGs beside index.csv and prints the table of labels and splits. Colours, shape, pose, light and noise vary;
+the same seed draws the same bytes.
 """
 import argparse
 import cmath
@@ -18,79 +17,63 @@ from random import Random
 from PIL import Image, ImageChops, ImageDraw
 
 from common import fail
-from drawing.garments import GARMENTS
 from training.index import data_digest, locked, print_table, write_photos
 
-PEOPLE = {"train": range(12), "validation": range(12), "test": range(12, 16)}
-CANVAS = 400  # pixels on which a garment is drawn, before it is posed
-
-Colour = tuple[int, int, int]
-
-
-def colour(rng: Random, hue: float) -> Colour:
-    saturation, value = rng.choice([0.05, 0.4, 0.7, 0.9]), rng.uniform(0.2, 1)
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue + rng.gauss(0, 0.04), saturation, value))
-
-
-def darker(colour: Colour) -> Colour:
-    return tuple(channel * 6 // 10 for channel in colour)
-
-
-def pattern(rng: Random, size: tuple[int, int], first: Colour, second: Colour) -> Image.Image:
-    """Plain, striped or checked cloth or floor."""
-    image = Image.new("RGB", size, first)
-    pen = ImageDraw.Draw(image)
-    kind, step = rng.choice(["plain", "plain", "across", "along", "checks"]), rng.randint(20, 60)
-    for start in range(0, max(size), step):
-        if kind in ("across", "checks"):
-            pen.rectangle((0, start, size[0], start + step // 3), second)
-        if kind in ("along", "checks"):
-            pen.rectangle((start, 0, start + step // 3, size[1]), second)
-    return image
-
-
-def garment(label: str, rng: Random, main: Colour, second: Colour) -> Image.Image:
-    """A garment of two colours on a transparent canvas."""
-    image = Image.new("RGBA", (CANVAS, CANVAS))
-    cloth = pattern(rng, image.size, main, second)
-    materials = {"cloth": cloth, "trimming": second, "dark": darker(main), "white": (240, 240, 235)}
-    width, height = rng.uniform(0.85, 1.1), rng.uniform(0.85, 1.05)
-    for material, outlines in GARMENTS[label]:
-        for outline in outlines:
-            points = [((1 + width * x + rng.gauss(0, 0.012)) * CANVAS / 2,
-                       (1 + height * y + rng.gauss(0, 0.012)) * CANVAS / 2) for x, y in outline]
-            mask = Image.new("L", image.size)
-            ImageDraw.Draw(mask).polygon(points, 255)
-            image.paste(materials[material], mask=mask)
-            ImageDraw.Draw(image).line(points + points[:1], darker(main), 3)
-    return image
+# The pieces of each garment, drawn in this order: the brightness of the colour, and the corners of the right half, from
+# -1 to 1 with y downwards. The left half is its mirror image.
+TOP = 1, ((0, -0.66), (0.2, -0.8), (0.42, -0.72), (0.46, 0.7), (0, 0.7))
+LONG_SLEEVE = 0.9, ((0.35, -0.78), (0.56, -0.64), (0.86, 0.42), (0.62, 0.5), (0.38, -0.2))
+SHORT_SLEEVE = 0.9, ((0.35, -0.78), (0.56, -0.68), (0.88, -0.34), (0.68, -0.12), (0.38, -0.4))
+GARMENTS = {
+    "dress": [(1, ((0, -0.7), (0.18, -0.9), (0.3, -0.88), (0.22, -0.15), (0.64, 0.9), (0, 0.9))),
+              (0.6, ((0, -0.22), (0.24, -0.22), (0.24, -0.12), (0, -0.12)))],
+    "hat": [(0.9, ((0, 0.0), (0.6, 0.0), (0.95, 0.14), (0.6, 0.34), (0, 0.4))),
+            (1, ((0, -0.5), (0.36, -0.55), (0.5, 0.1), (0.3, 0.2), (0, 0.22))),
+            (0.6, ((0, 0.0), (0.47, -0.06), (0.5, 0.1), (0.3, 0.2), (0, 0.22)))],
+    "longsleeve": [LONG_SLEEVE, TOP],
+    "outwear": [(0.9, ((0.4, -0.76), (0.64, -0.6), (0.94, 0.4), (0.66, 0.5), (0.42, -0.1))),
+                (1, ((0, -0.8), (0.46, -0.74), (0.58, 0.86), (0, 0.86))),
+                (0.6, ((0.04, -0.8), (0.34, -0.84), (0.3, -0.5), (0.04, 0.0))),
+                (0.4, ((0, -0.8), (0.05, -0.8), (0.05, 0.86), (0, 0.86)))],
+    "pants": [(1, ((0, -0.9), (0.34, -0.9), (0.42, 0.9), (0.18, 0.92), (0, -0.2)))],
+    "shirt": [LONG_SLEEVE, TOP,
+              (0.4, ((0, -0.7), (0.05, -0.7), (0.05, 0.7), (0, 0.7))),
+              (0.6, ((0.02, -0.72), (0.2, -0.94), (0.32, -0.76), (0.18, -0.5)))],
+    "shoes": [(1, ((0.1, 0.5), (0.08, -0.1), (0.3, -0.2), (0.5, 0.1), (0.92, 0.3), (0.92, 0.5))),
+              (0.4, ((0.06, 0.44), (0.94, 0.44), (0.94, 0.56), (0.06, 0.56)))],
+    "shorts": [(1, ((0, -0.5), (0.42, -0.5), (0.6, 0.46), (0.1, 0.52), (0, 0.04)))],
+    "skirt": [(1, ((0, -0.5), (0.34, -0.5), (0.72, 0.5), (0, 0.58))),
+              (0.6, ((0, -0.56), (0.34, -0.56), (0.36, -0.42), (0, -0.42)))],
+    "t-shirt": [SHORT_SLEEVE, TOP],
+}
 
 
-def pose(image: Image.Image, rng: Random, size: tuple[int, int]) -> Image.Image:
-    """Rotate, scale and shift a garment, and move each corner a little for perspective."""
-    centre = complex(rng.gauss(CANVAS / 2, 20), rng.gauss(CANVAS / 2, 20))
-    turn = cmath.rect(CANVAS / min(size) * rng.uniform(0.9, 1.2), rng.gauss(0, 0.15))
-    quad = []  # where the corners of the picture lie on the canvas, counter-clockwise from the top left
-    for x, y in ((-1, -1), (-1, 1), (1, 1), (1, -1)):
-        corner = centre + turn * complex(x * size[0], y * size[1]) / 2
-        quad += [corner.real + rng.uniform(-22, 22), corner.imag + rng.uniform(-22, 22)]
-    return image.transform(size, Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
+def colour(rng: Random) -> tuple[int, int, int]:
+    saturation, value = rng.uniform(0, 0.9), rng.uniform(0.2, 1)
+    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(rng.random(), saturation, value))
 
 
-def picture(label: str, owner: Random, rng: Random) -> Image.Image:
-    """A photo-like picture of a garment on its owner's floor."""
+def picture(label: str, rng: Random) -> Image.Image:
+    """A photo-like picture of a garment on a floor."""
     size = (240, 320) if rng.random() < 0.85 else (320, 240)
-    hues = [owner.random() for _ in range(4)]
-    main = floor = colour(owner, owner.random())
-    scene = pattern(owner, size, floor, darker(floor))
-    while sum(abs(a - b) for a, b in zip(main, floor)) < 110:  # the garment must stand out from the floor
-        main = colour(rng, rng.choice(hues))
-    posed = pose(garment(label, rng, main, colour(rng, rng.choice(hues))), rng, size)
-    scene.paste(posed, mask=posed)
-    light = Image.frombytes("RGB", (3, 3), bytes(rng.choices(range(170, 256), k=27)))
-    scene = ImageChops.multiply(scene, light.resize(size, Image.Resampling.BICUBIC))
+    cloth = floor = colour(rng)
+    while sum(abs(a - b) for a, b in zip(cloth, floor)) < 110:  # the garment must stand out from the floor
+        cloth = colour(rng)
+    image = Image.new("RGB", size, floor)
+    pen = ImageDraw.Draw(image)
+    centre = complex(size[0] / 2 + rng.gauss(0, 12), size[1] / 2 + rng.gauss(0, 12))
+    turn = cmath.rect(min(size) / 2 * rng.uniform(0.7, 1), rng.gauss(0, 0.15))
+    width, height = rng.uniform(0.8, 1.1), rng.uniform(0.85, 1.05)
+    for brightness, corners in GARMENTS[label]:
+        shade = tuple(round(brightness * channel) for channel in cloth)
+        for side in (-width, width):
+            moved = [centre + turn * complex(side * x + bool(x) * rng.gauss(0, 0.02), height * y + rng.gauss(0, 0.02))
+                     for x, y in corners]  # corners on the axis stay on it, so that the halves meet
+            pen.polygon([(point.real, point.imag) for point in moved], shade)
+    light = Image.frombytes("RGB", (3, 3), bytes(rng.choices(range(150, 256), k=27)))
+    image = ImageChops.multiply(image, light.resize(size, Image.Resampling.BICUBIC))
     noise = Image.frombytes("RGB", size, rng.randbytes(3 * size[0] * size[1]))
-    return Image.blend(scene, noise, rng.uniform(0.02, 0.1))
+    return Image.blend(image, noise, rng.uniform(0.05, 0.25))
 
 
 def pictures(seed: int, per_label: int) -> Iterator[tuple[Path, bytes]]:
@@ -99,10 +82,8 @@ def pictures(seed: int, per_label: int) -> Iterator[tuple[Path, bytes]]:
     counts = {"train": per_label, "validation": math.ceil(per_label / 5), "test": math.ceil(per_label / 3)}
     jobs = [(split, label, i) for split, count in counts.items() for label in GARMENTS for i in range(count)]
     for split, label, i in tqdm(jobs, "drawing", disable=None):
-        rng = Random(f"{seed}/{split}/{label}/{i}")
-        owner = Random(f"{seed}/{rng.choice(PEOPLE[split])}")
         file = io.BytesIO()
-        picture(label, owner, rng).save(file, "JPEG", quality=85)
+        picture(label, Random(f"{seed}/{split}/{label}/{i}")).save(file, "JPEG", quality=85)
         yield Path(split, label, f"{i:04}.jpg"), file.getvalue()
 
 

@@ -45,24 +45,17 @@ def test_a_wrong_number_is_refused(tmp_path):
     assert run.returncode == 2 and "--per-label" in run.stderr and not [*tmp_path.iterdir()]
 
 
-def test_garments_fit_their_canvas_and_vary():
-    for label in LABELS:
-        garments = [draw_data.garment(label, Random(seed), (255, 0, 0), (0, 0, 255)) for seed in range(8)]
-        covered = np.stack([np.asarray(garment.getchannel("A")) > 0 for garment in garments])
-        assert ((0.1 < covered.mean(axis=(1, 2))) & (covered.mean(axis=(1, 2)) < 0.8)).all(), label
-        assert len({shape.tobytes() for shape in covered}) == 8, label
-
-
 def test_a_picture_shows_the_garment_in_its_middle(monkeypatch):
-    """Two pictures alike but for the material of a square differ in all of the square, and nowhere near the edges."""
-    def pixels(material):
-        square = (material, [[(-0.6, -0.6), (0.6, -0.6), (0.6, 0.6), (-0.6, 0.6)]])
+    """Two pictures alike but for the brightness of a square differ in all of its middle, and nowhere near the edges."""
+    def pixels(brightness, seed):
+        square = brightness, ((0, -0.6), (0.6, -0.6), (0.6, 0.6), (0, 0.6))
         monkeypatch.setitem(draw_data.GARMENTS, "square", [square])
-        return np.asarray(draw_data.picture("square", Random("owner"), Random("picture")), np.float32)
-    differs = np.abs(pixels("white") - pixels("dark")).max(axis=2) > 40
-    height, width = differs.shape
-    assert differs[height // 2 - 20:height // 2 + 20, width // 2 - 20:width // 2 + 20].all()
-    assert not differs[:20].any() and not differs[-20:].any()
+        return np.asarray(draw_data.picture("square", Random(seed)), np.float32)
+    for seed in range(8):
+        differs = np.abs(pixels(1, seed) - pixels(0, seed)).max(axis=2) > 15
+        height, width = differs.shape
+        assert differs[height // 2 - 20:height // 2 + 20, width // 2 - 20:width // 2 + 20].mean() > 0.95
+        assert not differs[:10].any() and not differs[-10:].any()
 
 
 def test_two_processes_draw_one_after_the_other_and_leave_one_whole_folder(tmp_path):
