@@ -1,7 +1,7 @@
-"""What several scripts use: errors for the user, files written whole or not at all, bars, the CPU's name."""
+"""What several scripts use: errors for the user, files written whole or not at all, bars."""
 import contextlib
 import os
-import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,20 +30,14 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def cpu_name() -> str:
-    with contextlib.suppress(OSError):  # not Linux
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def bar(share: float, width: int) -> str:
-    """A bar for a share from 0 to 1, `width` characters long at 1; of # signs where the terminal's encoding isn't UTF."""
-    if "utf" not in (sys.stdout.encoding or "").lower():
-        return "#" * round(share * width)
-    eighths = round(share * width * 8)
-    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+def bars(ranked: list[tuple[str, float]]) -> str:
+    """A line per label with its probability and a bar, as wide as the terminal, but at most 100 characters."""
+    block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
+    names = [printable(name) for name, _ in ranked]
+    room = min(shutil.get_terminal_size().columns, 100) - 12
+    width = min(max(map(len, names)), max(8, room // 2))
+    return "\n".join(f"  {name[:width]:<{width}} {share:7.1%} {block * round(share * max(5, room - width))}".rstrip()
+                     for name, (_, share) in zip(names, ranked))
 
 
 def printable(text: str) -> str:

@@ -35,12 +35,10 @@ def read_photos(index: Path, extra: Path | None) -> list[Photo]:
 
 def check_labels(model_path: Path, labels: list[str], photos: list[Photo]) -> None:
     """End the script if the model and the photos have different labels."""
-    in_photos = {photo.label for photo in photos}
-    differences = [f"only in the {place}: {', '.join(sorted(extra))}" for place, extra in
-                   (("model", set(labels) - in_photos), ("photos", in_photos - set(labels))) if extra]
-    if differences:
-        fail(f"{model_path} and the photos have different labels ({'; '.join(differences)}); "
-             "choose a model and photos that belong together: set MODEL, DATASET or DATA")
+    in_photos = sorted({photo.label for photo in photos})
+    if in_photos != sorted(labels):
+        fail(f"{model_path} has the labels {', '.join(labels)}, but the photos have {', '.join(in_photos)}; choose a "
+             "model and photos that belong together: set MODEL, DATASET or DATA")
 
 
 def predict(model_path: Path, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:

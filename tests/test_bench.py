@@ -56,7 +56,7 @@ def test_the_reference_gets_pixels_between_0_and_1(photos, monkeypatch):
 
 
 @pytest.mark.parametrize("engine_name, content, why", [
-    ("litert", None, "model.tflite is missing"), ("litert", b"not a model", "Error"),
+    ("litert", None, "model.tflite"), ("litert", b"not a model", "Error"),
     ("absent", b"not a model", "nowhere is not installed")])
 def test_a_contender_that_is_missing_or_fails_says_why(engine_name, content, why, large, photos, monkeypatch):
     monkeypatch.setitem(ENGINES, "absent", ENGINES["litert"]._replace(environment="nowhere"))

@@ -110,7 +110,6 @@ def test_metrics_hold_the_figures_of_each_split(report):
         ("train", 15, 15), ("validation", 6, 6), ("test", 9, 7), ("worn", 2, 1)]
     assert splits["test"]["accuracy"] == 7 / 9
     assert splits["test"]["accuracy_interval"] == pytest.approx([0.4526, 0.9368], abs=1e-4)
-    assert report.metrics["gap"] == {"train": pytest.approx(2 / 9), "validation": pytest.approx(2 / 9)}
     assert splits["train"]["macro_f1"] == 1 and splits["test"]["macro_f1"] == pytest.approx((0.8 + 0.8 + 0.75) / 3)
     # All clear colours get about the same probability. The loss is its negative log, the ECE its distance from 1.
     probability = np.exp(-splits["train"]["loss"])
@@ -148,8 +147,6 @@ def test_metrics_hold_the_calibration(report):
 def test_metrics_describe_the_model(report):
     assert report.metrics["file_bytes"] == report.model.stat().st_size
     assert report.metrics["input_size"] == list(colour_model.SIZE)
-    latency = report.metrics["latency"]
-    assert latency["network_ms"] > 0 and latency["decode_ms"] > 0 and latency["threads"] == 1 and latency["cpu"]
     assert report.metrics["same_data"] is True
     assert report.metrics["record"]["flags"] == {"epochs": 3, "freeze": "<i>"}
 
@@ -228,9 +225,9 @@ def test_the_page_says_in_words_what_is_missing(report, index, tmp_path, capsys)
 
 def test_a_model_with_other_labels_is_refused(index, tmp_path):
     model = colour_model.write(tmp_path / "model.tflite", ("green", "red", "yellow"))
-    with pytest.raises(SystemExit, match="different labels") as error:
+    with pytest.raises(SystemExit, match="photos have") as error:
         run(index, model, tmp_path / "report" / "report.html")
-    assert f"only in the model: yellow; only in the photos: {LABELS[0]}" in str(error.value)
+    assert f"has the labels green, red, yellow, but the photos have {LABELS[0]}, green, red" in str(error.value)
     assert not (tmp_path / "report").exists()
 
 
@@ -260,7 +257,7 @@ def test_a_file_that_is_not_a_model_is_refused(index, tmp_path, content):
 @pytest.mark.parametrize("name, split, label, message", [
     ("worn", "train", "red", "must list validation photos"),
     ("test", "validation", "red", "must not be named"),
-    ("worn", "validation", "scarf", "only in the photos: scarf"),
+    ("worn", "validation", "scarf", "the photos have .* scarf"),
 ])
 def test_an_extra_index_that_would_spoil_the_figures_is_refused(index, tmp_path, name, split, label, message):
     (tmp_path / name).mkdir()

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from bench.contenders import CONTENDERS, Contender, Failed
 from bench.networks import make_networks
 from bench.tables import markdown
-from common import ROOT, atomic, cpu_name
+from common import ROOT, atomic
 
 PHOTO = ROOT / "tests" / "photos" / "pants" / "jeans.jpg"
 SIZES = {"small": (400, 533), "large": (3000, 4000)}  # width, height of the photos
@@ -61,10 +62,17 @@ def summary(turns: list[dict[str, float]]) -> dict[str, dict[str, float]]:
             for key, values in columns.items()}
 
 
+def cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
 def machine() -> dict:
     """What the figures depend on besides the code."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(),
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(),
+            "python": platform.python_version(),
             "commit": commit.stdout.strip() or "unknown", "date": datetime.now(timezone.utc).isoformat(" ", "minutes")}
 
 

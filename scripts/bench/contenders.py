@@ -35,8 +35,6 @@ class Contender(NamedTuple):
 
     def turn(self, photos: dict[str, Path]) -> dict[str, float]:
         """The figures of one process, see worker.py; "start" is the time from its start to its first answer."""
-        if not self.model().exists():
-            raise Failed(f"{self.model().name} is missing")
         if not self.environment().exists():
             raise Failed(f"{self.environment().name} is not installed: it has no wheel for this Python")
         spec = {**self._asdict(), "model": str(self.model()), "photos": {key: str(photos[key]) for key in photos}}

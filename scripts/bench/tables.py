@@ -19,8 +19,8 @@ def markdown(found: dict) -> str:
     functions += [row for row in rows("plain", "reference") if row["engine"] in ("litert", "tflite-runtime")]
     for photo, (width, height) in found["photos"].items():
         parts += [f"### A whole request with a photo of {width} x {height}",
-                  "Milliseconds from a JPEG to JSON, and those of its parts measured alone: “decode” turns the JPEG into "
-                  "the network's input. Our function reads an event of API Gateway, which holds the JPEG as base64.",
+                  "Milliseconds from a JPEG to JSON, and those of its parts measured alone: “decode” turns the JPEG "
+                  "into the network's input. Our function reads an event of API Gateway, which holds the JPEG as base64.",
                   table(functions, {"ms": f"{photo}_request", "decode": f"{photo}_decode",
                                     "network": f"{photo}_network"})]
     parts += ["### Cold start, memory and size",

@@ -3,19 +3,15 @@
 Throughout, `probabilities` is float32 [photos, labels], `familiarity` is float [photos], and `targets` is int [photos],
 the indices of the true labels.
 """
-import time
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from common import cpu_name
-from serving import Model, preprocess
+from serving import Model
 from training import metrics
 from training.index import SPLITS, Photo, data_digest
-
-WARM_UP_RUNS, LATENCY_RUNS = 5, 50
 
 
 def measure(model_path: Path, index: Path, model: Model, photos: list[Photo], probabilities: np.ndarray,
@@ -35,12 +31,9 @@ def measure(model_path: Path, index: Path, model: Model, photos: list[Photo], pr
         "index": str(index), "data_digest": digest,
         "same_data": digest == record["data_digest"] if "data_digest" in record else None,
         "splits": splits,
-        "gap": {split: splits[split]["accuracy"] - splits["test"]["accuracy"] for split in ("train", "validation")
-                if split in splits},
         "per_label": per_label(model.labels, *test),
         "confusion_matrix": confusion_matrix(test[1], test[0].argmax(1), labels=range(len(model.labels))).tolist(),
         "calibration": calibration(*test),
-        "latency": latency(model_path, next(photo for photo in photos if photo.split == "test")),
         "record": record}
 
 
@@ -95,16 +88,3 @@ def ece(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float
     """
     return sum(row["count"] * abs(row["accuracy"] - row["confidence"])
                for row in calibration(probabilities, targets, bins) if row["count"]) / len(targets)
-
-
-def latency(model_path: Path, photo: Photo) -> dict:
-    """Median milliseconds for one photo on one thread: decoding and resizing the file, then running the network."""
-    model, times = Model(model_path, threads=1), []
-    for _ in range(WARM_UP_RUNS + LATENCY_RUNS):
-        start = time.perf_counter()
-        image = preprocess(photo.path, model.size)
-        decoded = time.perf_counter()
-        model.predict(image)
-        times.append((1000 * (decoded - start), 1000 * (time.perf_counter() - decoded)))
-    decode, network = np.median(times[WARM_UP_RUNS:], axis=0)
-    return {"decode_ms": float(decode), "network_ms": float(network), "threads": 1, "cpu": cpu_name()}

@@ -14,16 +14,14 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 
 def summary(figures: dict) -> str:
-    lines = [f"{'':11}{'photos':>7}{'accuracy':>10}  {'95 % interval':<16}{'macro-F1':>9}{'loss':>8}{'ECE':>8}"]
+    lines = [f"{'':11}{'photos':>7}{'accuracy':>10}  {'95 % interval':<16}{'macro-F1':>9}{'loss':>8}{'ECE':>8}"
+             f"{'familiar':>11}{'confident':>11}{'and wrong':>11}"]
     for split, row in figures["splits"].items():
         lines.append(f"{split:11}{row['photos']:7}{percent(row['accuracy']):>10}  {interval(row):<16}"
-                     f"{percent(row['macro_f1']):>9}{row['loss']:8.3f}{percent(row['ece']):>8}")
-    lines.append(f"\n{'':11}{'familiar':>9}{'confident':>11}{'accuracy of those':>19}{'confident and wrong':>21}")
-    for split, row in figures["splits"].items():
-        lines.append(f"{split:11}{percent(row['familiar']):>9}{percent(row['confident']):>11}"
-                     f"{percent(row['confident_accuracy']):>19}{percent(row['confident_and_wrong']):>21}")
-    lines += ["", thresholds(figures), latency(figures), warning(figures)]
-    return "\n".join(lines).rstrip().replace(NBSP, " ")
+                     f"{percent(row['macro_f1']):>9}{row['loss']:8.3f}{percent(row['ece']):>8}"
+                     f"{percent(row['familiar']):>11}{percent(row['confident']):>11}"
+                     f"{percent(row['confident_and_wrong']):>11}")
+    return "\n".join([*lines, thresholds(figures), warning(figures)]).rstrip().replace(NBSP, " ")
 
 
 def render(figures: dict, tiles: dict[str, list[Tile]], folder: Path) -> str:
@@ -33,7 +31,7 @@ def render(figures: dict, tiles: dict[str, list[Tile]], folder: Path) -> str:
     environment.filters.update(percent=percent, interval=interval, photo=photo, chart=chart, zip=zip)
     return environment.get_template("page.html").render(
         figures=figures, tiles=tiles, calibration=folder / "calibration.png", curves=folder / "curves.png",
-        thresholds=thresholds(figures), confused=confused(figures), warning=warning(figures),
+        thresholds=thresholds(figures), warning=warning(figures),
         record=json.dumps(figures["record"], indent=1), marks=MARKS)
 
 
@@ -63,20 +61,6 @@ def thresholds(figures: dict) -> str:
             f"familiarity of at least {record['familiarity_threshold']:.2f}.")
 
 
-def latency(figures: dict) -> str:
-    row = figures["latency"]
-    return (f"Latency per photo: {row['network_ms']:.1f} ms for the network, {row['decode_ms']:.1f} ms to decode and "
-            f"resize (median, {row['threads']} thread, {row['cpu']}).")
-
-
 def warning(figures: dict) -> str:
     return ("Warning: the model was trained with other photos than these (the digests differ), so it may have been "
             "trained on photos that are in 'test' here.") if figures["same_data"] is False else ""
-
-
-def confused(figures: dict) -> list[tuple[str, str, int, int]]:
-    """The five largest confusions: true label, predicted label, number of photos, photos with that true label."""
-    labels, matrix = list(figures["per_label"]), figures["confusion_matrix"]
-    pairs = [(labels[true], labels[predicted], count, sum(row)) for true, row in enumerate(matrix)
-             for predicted, count in enumerate(row) if count and true != predicted]
-    return sorted(pairs, key=lambda pair: -pair[2])[:5]
