@@ -1,5 +1,5 @@
 # Worn garments as further training photos, and the stages of `make release`: models trained by distillation, on the
-# clothes photos and on worn garments. Each stage continues where it was stopped.
+# clothes photos and on worn garments. Training continues after its last finished epoch.
 #   1. The large model learns from the labels.
 #   2. The soft labels are its probabilities for the augmented photos of each epoch and their mirror images.
 #   3. The small model learns from the soft labels.
@@ -9,7 +9,7 @@ data-worn: data/worn/index.csv ## further training photos: garments that people 
 data/worn/index.csv: scripts/crop_worn.py scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
 	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
 
-release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: takes an hour or two
+release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: takes hours
 	cp $< artifacts/release/model.tflite
 	cp $(word 2,$^) artifacts/release/model-small.tflite
 

@@ -1,14 +1,8 @@
 """Soft labels: teacher probabilities for a student's views, and students that learn from them."""
 import argparse
-import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from model import Model
 from training.fine_tuning import training_data
 from training.index import read_index, write_index
@@ -57,29 +51,6 @@ def test_a_student_learns_from_its_teacher(photos, soft_labels, tmp_path):
     record = record_of(output)
     assert record["teacher"]["size"] == [96, 72]
     assert record["history"][-1]["val_accuracy"] > 0.8
-
-
-def test_a_killed_run_resumes_after_its_last_epoch(photos, teacher, soft_labels, tmp_path):
-    arguments = teach_arguments(photos, teacher, tmp_path / "soft.npz")
-    command = [str(part) for part in (sys.executable, ROOT / "scripts/teach.py", *arguments)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (tmp_path / "soft.partial.npz").exists():
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert not (tmp_path / "soft.npz").exists()
-    done = successful(script("teach.py", *arguments))
-    assert "resuming after epoch " in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["soft.npz"]
-    np.testing.assert_array_equal(np.load(tmp_path / "soft.npz")["soft"], np.load(soft_labels)["soft"])
-
-
-def test_a_partial_file_of_other_source_code_is_not_resumed(photos, teacher, soft_labels, tmp_path):
-    file = np.load(soft_labels)
-    about = json.loads(str(file["about"])) | {"sources": "the digest of other code"}
-    np.savez(tmp_path / "soft.partial.npz", soft=np.zeros_like(file["soft"]), about=json.dumps(about))
-    done = successful(script("teach.py", *teach_arguments(photos, teacher, tmp_path / "soft.npz")))
-    assert "resuming" not in done.stdout
-    np.testing.assert_array_equal(np.load(tmp_path / "soft.npz")["soft"], file["soft"])
 
 
 def test_a_teacher_of_other_photos_is_refused(photos, teacher, tmp_path):

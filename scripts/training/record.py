@@ -25,7 +25,9 @@ def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> 
     flags = {name: value for name, value in vars(args).items() if name not in NOT_FLAGS}
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
     files = [digest(path) for path in (args.index, args.extra, args.backbone, args.soft_labels) if path]
-    recipe = repr((flags, data_digest(photos), files, sources_digest()))
+    sources = digest(ROOT / "scripts/train.py", *sorted((ROOT / "scripts/training").glob("*.py")),
+                     ROOT / "lambda/preprocess.py")
+    recipe = repr((flags, data_digest(photos), files, sources))
     return {
         "labels": sorted({photo.label for photo in photos}),
         "size": args.size,
@@ -44,13 +46,6 @@ def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> 
 def digest(*paths: Path) -> str:
     """SHA-256 over the contents of files."""
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
-
-
-def sources_digest() -> str:
-    """SHA-256 over the source code of training and preprocessing."""
-    scripts = ROOT / "scripts"
-    return digest(scripts / "train.py", scripts / "teach.py", *sorted((scripts / "training").glob("*.py")),
-                  ROOT / "lambda/preprocess.py")
 
 
 def save_model(model, record: dict, path: Path) -> None:
