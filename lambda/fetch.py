@@ -72,7 +72,8 @@ class Fetch(threading.Thread):
         try:
             if self.url.startswith("s3://"):
                 import s3
-                result = s3.read(self.url)
+                bucket, _, key = self.url.removeprefix("s3://").partition("/")
+                result = s3.read_object(bucket, key)
             else:
                 result = self._get(self.url)
         except RequestError as error:

@@ -1,17 +1,12 @@
-"""Read images from s3://bucket/key with the rights of the function's role, from the buckets that the environment
-variable S3_BUCKETS lists (comma-separated). boto3 is part of AWS's base image."""
+"""Read images from S3 with the rights of the function's role, from the buckets that the environment variable S3_BUCKETS
+lists (comma-separated). boto3 is part of AWS's base image.
+"""
 import functools
 import os
 
 from request import MAX_BYTES, RequestError
 
 BUSY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"}
-
-
-def read(url: str) -> bytes:
-    """The bytes of the object behind s3://bucket/key; errors as in `read_object`."""
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    return read_object(bucket, key)
 
 
 def read_object(bucket: str, key: str, version: str | None = None) -> bytes:

@@ -19,15 +19,6 @@ from training.record import load_model
 MIN_AGREEMENT = 0.97
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos to check it with")
-    parser.add_argument("--model", type=Path, required=True, help="Keras model by scripts/train.py")
-    parser.add_argument("--tflite", type=Path, required=True, help="model.tflite by scripts/convert.py, of that model")
-    parser.add_argument("--output", type=Path, required=True, help="the file to write (.onnx)")
-    return parser.parse_args()
-
-
 def to_onnx(path: Path):
     """Convert the Keras model to ONNX through TensorFlow Lite, whose operations the converter knows best."""
     import tf2onnx
@@ -42,7 +33,12 @@ def to_onnx(path: Path):
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos to check it with")
+    parser.add_argument("--model", type=Path, required=True, help="Keras model by scripts/train.py")
+    parser.add_argument("--tflite", type=Path, required=True, help="model.tflite by scripts/convert.py, of that model")
+    parser.add_argument("--output", type=Path, required=True, help="the file to write (.onnx)")
+    args = parser.parse_args()
     photos = [photo for photo in read_index(args.index) if photo.split == "validation"]
 
     import onnx

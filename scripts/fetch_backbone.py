@@ -8,14 +8,10 @@ packages (see requirements-train.txt), those of all others from the sources of k
 """
 import argparse
 import importlib
-import urllib.request
 from pathlib import Path
 
 from common import atomic, fail
 from training.efficientnet_lite import LITE, efficientnet_lite, lite_tensors
-
-INCEPTION_URL = ("https://storage.googleapis.com/mledu-datasets/"
-                 "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5")
 
 
 def application(name: str, weights: Path | None):
@@ -29,27 +25,20 @@ def application(name: str, weights: Path | None):
     maker = makers.get(name.lower().replace("_", "").replace("-", ""))
     if maker is None:
         fail(f"there is no backbone '{name}'; there are: {', '.join([*LITE, *sorted(makers)])}")
-    source = None if weights or maker is keras.applications.InceptionV3 else "imagenet"
     inputs = keras.Input((None, None, 3), name="pixels")
     normalise = importlib.import_module(maker.__module__).preprocess_input
-    network = maker(include_top=False, weights=source, input_tensor=normalise(inputs))
-    if maker is keras.applications.InceptionV3 and not weights:
-        network.load_weights(urllib.request.urlretrieve(INCEPTION_URL)[0])
+    network = maker(include_top=False, weights=None if weights else "imagenet", input_tensor=normalise(inputs))
     if weights:
         network.load_weights(weights)
     return keras.Model(inputs, network.outputs[0])
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="efficientnet-lite0|1|2, inception_v3, or any name of keras.applications")
     parser.add_argument("--weights", type=Path, help="local Keras weights file (.weights.h5 or .h5) to use instead")
     parser.add_argument("--output", type=Path, required=True, help="file to write (.keras)")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
+    args = parser.parse_args()
     if args.weights and not args.weights.is_file():
         fail(f"there is no weights file {args.weights}")
     try:

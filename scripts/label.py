@@ -22,16 +22,6 @@ from labelling.photos import expand, read_lists
 from labelling.summary import count, summary
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="+", help="a photo, folder, glob, URL, text file of these, or -")
-    parser.add_argument("--model", type=Path, required=True, help="model.tflite")
-    parser.add_argument("--output", type=Path, default=Path("labels.csv"), help="the table [%(default)s]")
-    parser.add_argument("--unsure", type=int, default=0, metavar="N", help="the least certain photos as a page of N")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="one per core unless set")
-    return parser.parse_args()
-
-
 class Queue:
     """The photos that are left to label, each once; in a temporary database on disk, to save memory."""
 
@@ -57,7 +47,13 @@ class Queue:
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", nargs="+", help="a photo, folder, glob, URL, text file of these, or -")
+    parser.add_argument("--model", type=Path, required=True, help="model.tflite")
+    parser.add_argument("--output", type=Path, default=Path("labels.csv"), help="the table [%(default)s]")
+    parser.add_argument("--unsure", type=int, default=0, metavar="N", help="the least certain photos as a page of N")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="one per core unless set")
+    args = parser.parse_args()
 
     from tqdm import tqdm
 

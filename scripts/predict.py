@@ -11,12 +11,11 @@ A photo that can't be read is reported on stderr, the others are still labelled,
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
-from common import bar, printable
+from common import bars, printable
 from labelling.photos import expand, read_lists
 from labelling.run import Result, label, load_model
 from serving import Model
@@ -29,15 +28,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
     parser.add_argument("--top", type=int, default=5, help="number of labels with a bar [%(default)s]")
     return parser.parse_args()
-
-
-def bars(ranked: list[tuple[str, float]]) -> str:
-    """A line per label with its probability and a bar, as wide as the terminal, but at most 100 characters."""
-    names = [printable(name) for name, _ in ranked]
-    room = min(shutil.get_terminal_size().columns, 100) - 12
-    width = min(max(map(len, names)), max(8, room // 2))
-    return "\n".join(f"  {name[:width]:<{width}} {probability:7.1%} {bar(probability, max(5, room - width))}".rstrip()
-                     for name, (_, probability) in zip(names, ranked))
 
 
 def show(result: Result, model: Model, args: argparse.Namespace, alone: bool) -> str:

@@ -21,7 +21,7 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-from common import PHOTO_SUFFIXES, bar, fail
+from common import PHOTO_SUFFIXES, bars, fail
 from training.index import read_index
 
 CONTAINER = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
@@ -96,10 +96,7 @@ def send_all(args: argparse.Namespace, photos: list[tuple[str, str | None]]) -> 
             refused += 1
             print(f"{photo} was refused: {answer}", file=sys.stderr)
         elif not label:
-            print(f"{photo}, answered in {times[-1]:.0f} ms")
-            width = max(map(len, answer))
-            for name, share in answer.items():
-                print(f"  {name:{width}} {share:8.2%} {bar(share, 40)}")
+            print(f"{photo}, answered in {times[-1]:.0f} ms\n{bars(list(answer.items()))}")
         elif label not in answer:
             fail(f"{photo} is labelled {label}, but the function knows {', '.join(sorted(answer))}")
         else:

@@ -12,7 +12,7 @@ flags, versions, history, doubtful labels. A killed run resumes after its last f
 import argparse
 import json
 import time
-from collections import Counter
+from itertools import groupby, islice
 from pathlib import Path
 
 from common import fail
@@ -105,13 +105,9 @@ def main() -> None:
 
 def first_of_each_label(photos: list[Photo], count: int) -> list[Photo]:
     """At most `count` photos of each label: those with the lowest hashes, so that more photos include fewer."""
-    taken = Counter()
-    first = set()
-    for photo in sorted(photos, key=lambda photo: photo.sha256):
-        taken[photo.label] += 1
-        if taken[photo.label] <= count:
-            first.add(photo.path)
-    return [photo for photo in photos if photo.path in first]
+    order = sorted(photos, key=lambda photo: (photo.label, photo.sha256))
+    first = {photo for _, group in groupby(order, lambda photo: photo.label) for photo in islice(group, count)}
+    return [photo for photo in photos if photo in first]
 
 
 def load_soft_labels(args: argparse.Namespace, record: dict, photos: list[Photo]):

@@ -23,15 +23,14 @@ def network(sharpness: float) -> bytes:
     import keras
     import tensorflow as tf
 
-    from training.metadata import with_metadata
-    from training.tflite import frozen_graph
+    from training.tflite import finish, frozen_graph
     pixels = keras.Input((*SIZE, 3), batch_size=1, dtype="uint8")
     means = keras.layers.GlobalAveragePooling2D()(keras.ops.cast(pixels, "float32") / 255)
     dense = keras.layers.Dense(3, "softmax", use_bias=False)
     familiarity = keras.ops.max(keras.layers.UnitNormalization()(means), axis=1, keepdims=True)
     model = keras.Model(pixels, [dense(means), familiarity])
     dense.set_weights([sharpness * np.eye(3)[::-1]])
-    return with_metadata(tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)]).convert())
+    return finish(tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)]).convert())
 
 
 def write(path: Path, labels=LABELS, sharpness: float = 5, **metadata) -> Path:

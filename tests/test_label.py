@@ -12,7 +12,7 @@ from PIL import Image
 import colour_model
 from conftest import ROOT
 from labelling import run
-from labelling.table import FIXED, Table
+from labelling.table import FIXED
 
 PYTHON = ROOT / ".venv" / "label" / "bin" / "python"
 SCRIPT = ROOT / "scripts" / "label.py"

@@ -1,10 +1,7 @@
 """make label-bucket with the real `aws` client, moto's S3, and tests/aws/s3_batch.py in place of S3 Batch Operations."""
-import base64
-import contextlib
 import csv
 import http.client
 import http.server
-import io
 import json
 import os
 import re
@@ -13,10 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections import Counter
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -300,8 +296,8 @@ def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, moto, 
         AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos", PREFIX="it's \"a\" `b`/",
         AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
     process = subprocess.Popen([SCRIPT], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True, start_new_session=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # background jobs ignore it
+                               text=True, start_new_session=True,  # and SIGINT, which background jobs ignore
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     process.stdin.write("y\n")
     process.stdin.flush()
     while "Active" not in process.stdout.readline():

@@ -143,7 +143,8 @@ def test_a_touched_input_rebuilds_exactly_what_follows(built, touched, rebuilt):
 def test_a_changed_variable_rebuilds_exactly_what_follows(built, variable, rebuilt):
     assert built.is_fresh("model.tflite", variable) == (not rebuilt)
     announced = built.make("-n", "model.tflite", "report", variable).stdout
-    assert {name for name in EVERYTHING | {"draw_data.py", "crop_worn.py"} if f" scripts/{name}" in announced} == rebuilt
+    scripts = EVERYTHING | {"draw_data.py", "crop_worn.py"}
+    assert {name for name in scripts if f" scripts/{name}" in announced} == rebuilt
     assert built.build("model.tflite", "report", variable) == sorted(rebuilt)
     assert built.is_fresh("model.tflite", "report", variable)
     built.build("model.tflite", "report")

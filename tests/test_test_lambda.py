@@ -75,7 +75,7 @@ def test_a_photo_gets_a_table_with_bars(served, photos):
     assert ran.returncode == 0, ran.stderr
     labels = re.findall(r"^  (\w+) +([0-9.]+)% (█*)", ran.stdout, re.MULTILINE)
     assert labels[0][0] == "green" and len(labels) == 3
-    assert [len(bar) for _, _, bar in labels] == [int(float(share) * 0.4) for _, share, _ in labels]
+    assert len(labels[0][2]) > 30 and len(labels[1][2]) < 5
     assert re.search(r"0.jpg, answered in \d+ ms", ran.stdout)
 
 

@@ -69,8 +69,9 @@ def test_limit_takes_the_photos_with_the_lowest_hashes_of_each_label():
 
 @pytest.mark.parametrize("change", [{"label": "hue 1"}, {"split": "validation"}])
 def test_a_label_without_training_photos_and_a_single_label_are_errors(photos, tmp_path, change):
-    rows = [photo for photo in read_index(photos / "index.csv") if photo.label in ("hue 0", "hue 1")]
-    write_index(tmp_path / "index.csv", [photo._replace(**change) if photo.label == "hue 0" else photo for photo in rows])
+    rows = [photo._replace(**change) if photo.label == "hue 0" else photo
+            for photo in read_index(photos / "index.csv") if photo.label in ("hue 0", "hue 1")]
+    write_index(tmp_path / "index.csv", rows)
     done = script("train.py", *train_arguments(photos, tmp_path / "m.keras", "--index", tmp_path / "index.csv"))
     assert done.returncode == 1 and "at least two labels" in done.stderr
 

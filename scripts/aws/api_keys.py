@@ -12,16 +12,12 @@ import re
 import secrets
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("keys", help="name:SHA-256,... as the parameter is now")
     parser.add_argument("--add", default="", metavar="NAME")
     parser.add_argument("--withdraw", default="", metavar="NAME")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
+    args = parser.parse_args()
     keys = dict(entry.split(":") for entry in args.keys.split(",") if entry)
     key = ""
     if args.withdraw and args.withdraw not in keys:

@@ -2,11 +2,10 @@
 import glob
 import os
 import stat
-import sys
 from collections.abc import Iterator
 
 from common import PHOTO_SUFFIXES, fail
-from serving import RequestError, fetch_all
+from serving import fetch_all
 
 MAX_BYTES = 100_000_000  # of a file on this computer; no camera's JPEG is larger
 

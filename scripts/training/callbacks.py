@@ -3,6 +3,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from scipy.special import softmax
 
 from common import atomic, fail
 from training import metrics
@@ -27,7 +28,7 @@ class Validation(keras.callbacks.SwapEMAWeights):
         logits = self.model.predict(images, batch_size=32, verbose=0)
         if not np.isfinite(logits).all():
             fail(f"training diverged in epoch {epoch + 1}; lower the learning rate (--lr)")
-        probabilities = metrics.softmax(logits / metrics.best_temperature(logits, targets))
+        probabilities = softmax(logits / metrics.best_temperature(logits, targets), 1)
         logs["val_loss"] = metrics.log_loss(probabilities, targets)
         logs["val_accuracy"] = metrics.accuracy(probabilities, targets)
         if all(logs["val_loss"] < row["val_loss"] for row in self.history):

@@ -70,7 +70,7 @@ def linear_head(examples: int):
 def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit a linear classifier; returns its kernel [channels, labels] and bias [labels], float32, its scaler folded in.
 
-    features: float32 [N, channels]; targets: int [N], in which each label occurs; weights: float32 [N], of the examples.
+    features: float32 [N, channels]; targets: int [N], each label occurs; weights: float32 [N], of the examples.
     """
     scaler, regression = linear_head(len(features)).fit(features, targets, logisticregression__sample_weight=weights)
     coefficients, intercepts = regression.coef_, regression.intercept_

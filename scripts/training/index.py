@@ -140,4 +140,5 @@ def print_table(photos: list[Photo]) -> None:
     width = max(len(label) for label, _ in rows)
     print(f"{'label':<{width}}", *(f"{head:>10}" for head in (*SPLITS, "total")))
     for label, counts in rows:
-        print(f"{label:<{width}}", *(f"{count:>10,}" for count in [*(counts[split] for split in SPLITS), counts.total()]))
+        numbers = [*(counts[split] for split in SPLITS), counts.total()]
+        print(f"{label:<{width}}", *(f"{number:>10,}" for number in numbers))

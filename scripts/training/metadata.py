@@ -13,19 +13,15 @@ NAME = "TFLITE_METADATA"
 RGB, IMAGE_PROPERTIES, NORMALIZATION_OPTIONS, TENSOR_AXIS_LABELS = map(np.uint8, (1, 2, 1, 2))
 
 
-def with_metadata(network: bytes) -> bytes:
-    """The network with the metadata of an image classifier: uint8 [1, H, W, 3] in, probabilities of labels.txt out."""
-    from tensorflow.lite.python.schema_py_generated import BufferT, MetadataT, ModelT
+def add_metadata(model) -> None:
+    """Add the metadata of an image classifier to a ModelT: uint8 [1, H, W, 3] in, probabilities of labels.txt out."""
+    from tensorflow.lite.python.schema_py_generated import BufferT, MetadataT
 
-    model = ModelT.InitFromPackedBuf(network)
     entry, buffer = MetadataT(), BufferT()
     entry.name, entry.buffer = NAME, len(model.buffers)
     buffer.data = np.frombuffer(classifier_metadata(), np.uint8)
     model.metadata = [*(model.metadata or []), entry]
     model.buffers.append(buffer)
-    builder = flatbuffers.Builder(len(network))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def classifier_metadata() -> bytes:

@@ -6,8 +6,8 @@
 Throughout, `probabilities` is float [photos, labels] and `targets` is int [photos], the indices of the true labels.
 """
 import numpy as np
-import scipy.special
 import sklearn.metrics
+from scipy.special import softmax
 
 
 def accuracy(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -25,11 +25,6 @@ def log_loss(probabilities: np.ndarray, targets: np.ndarray) -> float:
     return float(sklearn.metrics.log_loss(targets, probabilities, labels=range(probabilities.shape[1])))
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float [N, labels] -> probabilities of the same shape."""
-    return scipy.special.softmax(logits, axis=1)
-
-
 def best_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """The divisor of the logits that minimises the log loss: temperature scaling (Guo et al. 2017)."""
-    return float(min(np.geomspace(0.2, 5, 200), key=lambda divisor: log_loss(softmax(logits / divisor), targets)))
+    return float(min(np.geomspace(0.2, 5, 200), key=lambda divisor: log_loss(softmax(logits / divisor, 1), targets)))

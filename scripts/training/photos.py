@@ -20,18 +20,13 @@ class Split(NamedTuple):
 
 def load_split(photos: list[Photo], labels: list[str], size: tuple[int, int]) -> Split:
     """Load photos at size = (height, width) in pixels; end the script if any can't be read."""
-    unreadable = []
-
     def load(photo):
         try:
             return preprocess(photo.path, size)
         except (ImageError, OSError) as error:
-            unreadable.append(f"{photo.path}: {error}")
+            fail(f"can't read the photo {photo.path} ({error}); delete the index, then `make data` builds it again")
 
     with ThreadPoolExecutor(4) as pool:
         images = list(tqdm(pool.map(load, photos), "decoding photos", len(photos), mininterval=1))
-    if unreadable:
-        fail(f"{len(unreadable):,} photos can't be read; delete the index.csv that lists them and run make again:\n  "
-             + "\n  ".join(unreadable[:20]))
     return Split(photos, np.stack(images), np.array([labels.index(photo.label) for photo in photos]),
                  np.array([photo.weight for photo in photos], np.float32))

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from training.metadata import with_metadata
+from training.metadata import add_metadata
 
 
 def frozen_graph(model):
@@ -30,14 +30,14 @@ def to_tflite(model, quantize: str, calibration=()) -> bytes:
     import tensorflow as tf
 
     if quantize == "int8":
-        return compact(with_metadata(to_int8(model, calibration)))
+        return finish(to_int8(model, calibration))
     pixels = keras.Input(model.input_shape[1:], dtype="uint8")  # float networks take uint8 by a cast in front
     model = keras.Model(pixels, model(keras.ops.cast(pixels, "float32")))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen_graph(model)])
     if quantize == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    return compact(with_metadata(converter.convert()))
+    return finish(converter.convert())
 
 
 def to_int8(model, calibration) -> bytes:
@@ -77,8 +77,8 @@ def names_behind_pooling(network: bytes) -> list[str]:
     return [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators[last + 1:]]
 
 
-def compact(network: bytes) -> bytes:
-    """Rewrite a flatbuffer with short names and with equal vectors shared.
+def finish(network: bytes) -> bytes:
+    """Rewrite a flatbuffer with the standard metadata, with short names and with equal vectors shared.
 
     A twelfth of an int8 file is zero points, all of them 0. The converter names a tensor after all the operations that
     it merged, each with its path. Short names get a number if they are not unique, as tf2onnx needs unique ones.
@@ -99,6 +99,7 @@ def compact(network: bytes) -> bytes:
             return super().StartVector(size, count, max(alignment, 16))
 
     model = ModelT.InitFromPackedBuf(network)
+    add_metadata(model)
     uses = Counter()
     graph = model.subgraphs[0]
     for output, name in zip(graph.outputs, (b"probabilities", b"familiarity")):
