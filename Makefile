@@ -27,8 +27,7 @@ STACK ?= clothes                ## name of the service on AWS; AWS_REGION and AW
 PARAMETERS ?=                   ## parameters of lambda/template.yaml to set, "Memory=3008 LogDays=7"
 PYTHON ?= python3               ## Python (3.10 or newer) that the virtual environments are made with
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-# TensorFlow uses oneDNN by default on CPUs with AVX-512 only; on others training is a quarter faster with it, too.
-export TF_ENABLE_ONEDNN_OPTS ?= 1
+export TF_ENABLE_ONEDNN_OPTS ?= 1# CPUs without AVX-512 train a quarter faster with oneDNN, too
 
 # The model that this run builds, if it builds one; whatever uses MODEL waits for it. Any other MODEL is taken as it is.
 GOALS := $(value MAKECMDGOALS)
