@@ -100,6 +100,10 @@ class Convolution(keras.layers.Layer):
             outputs = keras.ops.depthwise_conv(inputs, self.kernel * self.scale[:, None], self.strides, "same")
         return keras.ops.add(outputs, self.shift)
 
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
+                "strides": self.strides}
+
 
 def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray] | None = None):
     """Build EfficientNet-Lite up to its last activation, as a Keras model; tensors: its weights, in torch's names."""
