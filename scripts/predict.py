@@ -21,15 +21,6 @@ from labelling.run import Result, label, load_model
 from serving import Model
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", nargs="+", help="a photo, folder, glob, URL, text file of these, or -")
-    parser.add_argument("--model", type=Path, required=True, help="model.tflite")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
-    parser.add_argument("--top", type=int, default=5, help="number of labels with a bar [%(default)s]")
-    return parser.parse_args()
-
-
 def show(result: Result, model: Model, args: argparse.Namespace, alone: bool) -> str:
     """Print the result of a photo and return its label, or an empty one after an error."""
     if result.error:
@@ -71,7 +62,12 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", nargs="+", help="a photo, folder, glob, URL, text file of these, or -")
+    parser.add_argument("--model", type=Path, required=True, help="model.tflite")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
+    parser.add_argument("--top", type=int, default=5, help="number of labels with a bar [%(default)s]")
+    args = parser.parse_args()
     try:
         sys.exit(0 if run(args) else 1)
     except KeyboardInterrupt:

@@ -11,12 +11,9 @@ from common import ROOT
 
 sys.path.insert(0, str(ROOT / "lambda"))
 
-from model import THRESHOLDS, Model, Network, read_record  # noqa: E402
-from preprocess import FORMATS, ImageError, preprocess  # noqa: E402
-from request import RequestError  # noqa: E402
-
-__all__ = ["FORMATS", "THRESHOLDS", "ImageError", "Model", "Network", "RequestError", "fetch_all", "load_handler",
-           "preprocess", "read_record"]
+from model import THRESHOLDS, Model, Network, read_record  # noqa: E402, F401
+from preprocess import FORMATS, ImageError, preprocess  # noqa: E402, F401
+from request import RequestError  # noqa: E402, F401
 
 
 def fetch_all(urls: list[str]) -> list[bytes | RequestError]:

@@ -72,8 +72,8 @@ def machine() -> dict:
     """What the figures depend on besides the code."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
     return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(),
-            "python": platform.python_version(),
-            "commit": commit.stdout.strip() or "unknown", "date": datetime.now(timezone.utc).isoformat(" ", "minutes")}
+            "python": platform.python_version(), "commit": commit.stdout.strip() or "unknown",
+            "date": datetime.now(timezone.utc).isoformat(" ", "minutes")}
 
 
 def main() -> None:
