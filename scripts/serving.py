@@ -11,7 +11,7 @@ from common import ROOT
 
 sys.path.insert(0, str(ROOT / "lambda"))
 
-from model import THRESHOLDS, Model, Network, read_record  # noqa: E402, F401
+from model import THRESHOLDS, Model, Network  # noqa: E402, F401
 from preprocess import FORMATS, ImageError, preprocess  # noqa: E402, F401
 from request import RequestError  # noqa: E402, F401
 

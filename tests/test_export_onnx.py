@@ -1,14 +1,11 @@
 """scripts/export_onnx.py writes an ONNX file only if it gives the labels of model.tflite."""
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import colour_model
-from conftest import ROOT
 from training.index import Photo, write_index
+from training_runs import script
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +32,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def export(folder, tflite: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, ROOT / "scripts" / "export_onnx.py", "--index", "index.csv", "--model",
-                           "model.keras", "--tflite", tflite, "--output", f"{tflite}.onnx"], cwd=folder, text=True,
-                          capture_output=True)
+def export(folder, tflite: str):
+    return script("export_onnx.py", "--index", folder / "index.csv", "--model", folder / "model.keras", "--tflite",
+                  folder / tflite, "--output", folder / f"{tflite}.onnx")
 
 
 def test_the_network_its_labels_and_its_thresholds_are_exported(folder):

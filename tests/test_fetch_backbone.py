@@ -1,13 +1,11 @@
 """The backbones: EfficientNet-Lite's port against a computation of its own in NumPy, and the errors."""
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from numpy.lib.stride_tricks import sliding_window_view
 from training.efficientnet_lite import LITE, efficientnet_lite, lite_tensors, read_torch_pickle
+from training_runs import script
 
 STRIDES = {"efficientnet-lite0": {1: 2, 3: 2, 5: 2, 11: 2}, "efficientnet-lite1": {1: 2, 4: 2, 7: 2, 15: 2},
            "efficientnet-lite2": {1: 2, 4: 2, 7: 2, 15: 2}}  # of the blocks that shrink, as the paper's table has them
@@ -72,8 +70,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
 
 def fetch(tmp_path, *arguments):
-    return subprocess.run([sys.executable, ROOT / "scripts/fetch_backbone.py", *map(str, arguments), "--output",
-                           tmp_path / "backbone.keras"], capture_output=True, text=True, timeout=120)
+    return script("fetch_backbone.py", *arguments, "--output", tmp_path / "backbone.keras")
 
 
 @pytest.fixture(scope="module")

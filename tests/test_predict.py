@@ -48,7 +48,7 @@ def test_one_photo_gets_a_bar_per_label_highest_first(folder):
     assert (result.returncode, result.stderr, title) == (0, "", "photos/red.jpg: red")
     assert [bar.split()[0] for bar in bars] == ["red", "blue", "green"]
     assert [float(bar.split()[1][:-1]) for bar in bars] == pytest.approx([96.6, 1.7, 1.7], abs=1)
-    assert bars[0].count("█") > 30 and bars[1].count("█") == 0
+    assert bars[0].count("█") > 30 and bars[1].count("█") <= 1
 
 
 @pytest.mark.parametrize("columns, least, most", [("24", 20, 24), ("60", 50, 60), ("500", 90, 100)])

@@ -2,9 +2,12 @@
 import argparse
 import json
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from train import first_of_each_label, load_soft_labels
 from training.index import Photo, data_digest, read_index, write_index
 from training.photos import load_split
@@ -122,7 +125,8 @@ def test_soft_labels_made_for_other_views_are_refused(tmp_path, change):
 
 def test_a_full_disk_leaves_no_half_model(photos, tmp_path):
     # No file may grow past 8 KB: the same error in the same place as on a full disk.
-    done = script("train.py", *train_arguments(photos, tmp_path / "model.keras", "--epochs", "0"),
-                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)))
+    arguments = train_arguments(photos, tmp_path / "model.keras", "--epochs", "0")
+    done = subprocess.run([sys.executable, ROOT / "scripts/train.py", *arguments], capture_output=True, text=True,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)))
     assert done.returncode == 1 and "room on the disk" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []

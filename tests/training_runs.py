@@ -1,24 +1,32 @@
 """Small real training runs that several test files share: photos of ten colours and a tiny untrained backbone."""
 import colorsys
+import importlib
+import io
 import itertools
 import json
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZE = 64, 48
 
 
-def script(name, *arguments, **options):
-    """Run scripts/<name> to its end."""
-    command = [str(part) for part in (sys.executable, ROOT / "scripts" / name, *arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+def script(name, *arguments):
+    """Run scripts/<name> to its end, in this process: others would import TensorFlow anew, which takes seconds."""
+    output, errors, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            importlib.import_module(name.removesuffix(".py")).main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            print(end.code, file=errors)
+    return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
 
 
 def train_arguments(photos, output, *flags, backbone=None):
