@@ -27,7 +27,7 @@ artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/
 	$(TRAIN) $$< --index data/clothing/index.csv --model artifacts/stages/$1/model.keras --output $$@
 endef
 
-$(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,,))
+$(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,--epochs 7,))
 $(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/large/model.tflite
 	$(TRAIN) $< $(RELEASE_FLAGS) --output $@ --epochs 4 --teacher $(filter %.tflite,$^)
 $(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 224x168 --epochs 10,\
