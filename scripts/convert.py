@@ -4,7 +4,7 @@
         --output artifacts/model.tflite
 
 prints the sizes, and how well the file agrees with the Keras model on the validation photos. If it gives another label
-for significantly more than 3 % of these, or loses significantly more than 1 % of the right answers, nothing is written
+for significantly more than 3 % of these, or is right for significantly more than 1 % fewer of them, nothing is written
 and the exit status is 1. The file takes uint8 [1, H, W, 3] and returns probabilities, float32 [1, labels], and
 familiarity, float32 [1, 1].
 """

@@ -23,7 +23,8 @@ explain() {
     *"permission denied"*"Docker daemon"* | *"permission denied"*"docker API"*)
       fail "no permission to use the Docker engine; run: sudo usermod -aG docker \$USER, then log in again" ;;
     *"Is the docker daemon running"* | *"failed to connect to the docker API"*)
-      fail "no Docker engine answers${DOCKER_HOST:+ at $DOCKER_HOST}; start it: sudo systemctl start docker" ;;
+      fail "no Docker engine answers${DOCKER_HOST:+ at $DOCKER_HOST};" \
+        "start Docker Desktop or: sudo systemctl start docker" ;;
     *"no space left on device"*)
       fail "the engine's disk is full; \`docker system df\` shows what fills it, \`docker system prune\` frees some" ;;
     *"port is already allocated"* | *"address already in use"*)

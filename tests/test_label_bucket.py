@@ -1,4 +1,4 @@
-"""make label-bucket with the real `aws` client, moto's S3, and tests/aws/s3_batch.py in place of S3 Batch Operations."""
+"""make label-bucket with the real `aws` client, moto's S3, and tests/aws/s3_batch.py for S3 Batch Operations."""
 import csv
 import http.client
 import http.server
@@ -296,7 +296,7 @@ def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, moto, 
         AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos", PREFIX="it's \"a\" `b`/",
         AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
     process = subprocess.Popen([SCRIPT], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True, start_new_session=True,  # and SIGINT, which background jobs ignore
+                               text=True, start_new_session=True,  # a job in the background ignores SIGINT
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     process.stdin.write("y\n")
     process.stdin.flush()

@@ -24,7 +24,7 @@ def script(name, *arguments):
         try:
             importlib.import_module(name.removesuffix(".py")).main()
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
+            status = 1 if isinstance(end.code, str) else end.code or 0
             print(end.code, file=errors)
     return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
 

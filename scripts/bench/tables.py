@@ -20,7 +20,7 @@ def markdown(found: dict) -> str:
     for photo, (width, height) in found["photos"].items():
         parts += [f"### A whole request with a photo of {width} x {height}",
                   "Milliseconds from a JPEG to JSON, and those of its parts measured alone: “decode” turns the JPEG "
-                  "into the network's input. Our function reads an event of API Gateway, which holds the JPEG as base64.",
+                  "into the network's input. Our function reads an event of API Gateway, with the JPEG as base64.",
                   table(functions, {"ms": f"{photo}_request", "decode": f"{photo}_decode",
                                     "network": f"{photo}_network"})]
     parts += ["### Cold start, memory and size",
