@@ -162,9 +162,9 @@ running: dict[str, str] = {}
 one_at_a_time = threading.Lock()  # as the emulator answers one request after another
 
 
-def docker(*arguments: str) -> str:
-    ran = subprocess.run(["docker", *arguments], check=True, text=True, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT)
+def docker(*arguments: str, stderr: int | None = None) -> str:
+    """Standard output. stderr=subprocess.STDOUT adds standard error, where the engine may also warn."""
+    ran = subprocess.run(["docker", *arguments], check=True, text=True, stdout=subprocess.PIPE, stderr=stderr)
     return ran.stdout.strip()
 
 
@@ -191,7 +191,7 @@ def ask_container(image: str, variables: list[str], body: str | bytes) -> tuple[
     for _ in range(300):
         with contextlib.suppress(OSError):  # while it starts
             answer = urllib.request.urlopen(request, timeout=60).read()
-            return answer, docker("logs", "--tail", "5", running[instance])
+            return answer, docker("logs", "--tail", "5", running[instance], stderr=subprocess.STDOUT)
         time.sleep(0.1)
     raise TimeoutError(f"the container of {image} does not answer")
 
