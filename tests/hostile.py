@@ -60,7 +60,7 @@ PAETH = b"\4"  # the filter that takes longest
 
 def png(width: int, height: int, depth=8, colour=0, before=b"", after=b"", data: bytes | None = None,
         interlaced=False) -> bytes:
-    """A PNG of zeros, or of `data` whatever it is, with further chunks before and after its pixels."""
+    """A PNG of zeros, or of any `data`, with further chunks before and after its pixels."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     if data is None:
         compressor = zlib.compressobj(1)

@@ -1,4 +1,4 @@
-"""Servers on loopback that behave well or as badly as told, and a resolver that answers as told."""
+"""Servers on loopback that behave well or badly on demand, and a resolver with given answers."""
 import contextlib
 import socket
 import threading
@@ -74,7 +74,7 @@ def reply(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **hea
 
 
 def replying(*parts: bytes) -> Callable:
-    """A behaviour: send just these bytes."""
+    """A behaviour: send these bytes and nothing else."""
     return lambda connection, request: [connection.sendall(part) for part in parts]
 
 
@@ -86,7 +86,7 @@ def http(body: bytes = b"", status: str = "200 OK", **headers: object) -> bytes:
 
 
 def resolver(table: dict[str, list[str]]) -> Callable:
-    """A getaddrinfo that knows these names and addresses besides; each name's answers come one list after another."""
+    """A getaddrinfo that also knows these names and addresses. A name with several lists gets one per call."""
     known, real = {name: list(answers) for name, answers in table.items()}, socket.getaddrinfo
 
     def getaddrinfo(host, port, *arguments, **options):

@@ -1,4 +1,4 @@
-"""API keys: who may call POST /predict, and what a wrong key is answered."""
+"""API keys: who may call POST /predict, and the answer to a wrong key."""
 import hashlib
 import importlib
 import json

@@ -13,7 +13,7 @@ def test_the_seed_determines_the_views():
 
 
 def test_a_tenth_of_the_photos_gets_quarter_turns():
-    """The upper half of each photo is white; where the light is afterwards tells how the photo was turned."""
+    """The upper half of each photo is white, so the position of the light shows how the photo was turned."""
     images = np.zeros((900, 20, 20, 3), np.uint8)
     images[:, :10] = 255
     light = augment(images, 3).numpy().mean(3)

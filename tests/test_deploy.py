@@ -49,7 +49,7 @@ def wait_for(port: int, address: str = "127.0.0.1") -> None:
 
 
 class Cloud:
-    """moto's server, and what can be asked of it with an administrator's rights."""
+    """moto's server, and questions to it with an administrator's rights."""
 
     def __init__(self, port: int):
         self.url = f"http://127.0.0.1:{port}"
@@ -58,7 +58,7 @@ class Cloud:
             AWS_DEFAULT_REGION=REGION, AWS_CONFIG_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true")
 
     def ask(self, path: str, data: bytes | None = None, service: str = "moto"):
-        """The JSON that an answer holds, without the time that the client takes to start."""
+        """The JSON of an answer, asked without the client, which takes a second to start."""
         signature = f"AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, Signature=0"
         headers = {"Content-Type": "text/plain", "Authorization": signature}
         request = urllib.request.Request(f"{self.url}/{path}", data, headers)
@@ -70,7 +70,7 @@ class Cloud:
         return json.loads(answer) if answer else None
 
     def invoke(self, event: dict) -> dict:
-        """What the version that serves answers."""
+        """The answer of the version that serves."""
         return self.ask(f"2015-03-31/functions/{self.name()}:live/invocations", json.dumps(event).encode(), "lambda")
 
     def create_stack(self, template: str, *flags: str) -> None:
@@ -96,7 +96,7 @@ class Cloud:
         return self.function("live")["Configuration"]["Version"]
 
     def images(self, count: int) -> set[str]:
-        """The digests that ECR knows, once they are as many as expected: the registry tells of a push a bit later."""
+        """The digests in ECR, as soon as there are `count` of them: the registry reports a push with a delay."""
         for _ in range(100):
             images = self.aws("ecr", "list-images", "--repository-name", "clothes")["imageIds"]
             if len(images) == count:
@@ -138,7 +138,7 @@ def engine():
 
 
 class Registry:
-    """A registry under ECR's name, which tells moto's ECR of each image pushed to it."""
+    """A registry under ECR's name that reports each push to moto's ECR."""
 
     def __init__(self, folder: Path, address: str, cloud: Cloud):
         def notified(handler, body):
@@ -189,7 +189,7 @@ def registry(moto, tmp_path_factory):
 
 
 class Project:
-    """A copy of the project in which make runs as somebody with an account would run it."""
+    """A copy of the project in which make runs as for the owner of an account."""
 
     def __init__(self, folder: Path, environment: dict[str, str]):
         self.folder, self.environment = folder, environment | {"DOCKER_CONFIG": str(folder / ".docker")}
@@ -248,7 +248,7 @@ class TestFromTheFirstDeploymentToTheLast:
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def owner(cls, moto, registry, project, api, tmp_path_factory):
-        """The owner's settings of the client are not ours, and it keeps a record of all calls."""
+        """Give the client settings of the owner's own, and let it record all calls."""
         moto.ask("moto-api/reset", b"")
         folder = tmp_path_factory.mktemp("owner")
         (folder / "config").write_text("[default]\noutput = text\ncli_pager = less\ncli_history = enabled\n")
@@ -398,7 +398,7 @@ def test_an_interrupted_deployment_continues(cloud, registry, project, api):
 
 
 def run(cloud: Cloud, *command: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str]:
-    """Exit status and output of a script in scripts/, or of `bash -c` what starts with a blank."""
+    """Exit status and output of a script in scripts/, or of a command for `bash -c` if it starts with a blank."""
     command = ["bash", "-c", *command] if command[0].startswith(" ") else [f"scripts/{command[0]}", *command[1:]]
     ran = subprocess.run(command, cwd=cwd, text=True, stdout=subprocess.PIPE, timeout=120, stderr=subprocess.STDOUT,
                          env=cloud.environment | environment)
@@ -419,7 +419,7 @@ def test_wrong_settings_are_explained(cloud, environment, words):
 
 
 def answering(**answers: tuple[int, str]) -> str:
-    """The URL of an AWS that knows enough to say one thing: answering(Action=(status, body))."""
+    """The URL of a stand-in with fixed answers: answering(Action=(status, body))."""
     def answer(handler, form):
         status, body = answers[form.decode().split("Action=")[1].split("&")[0]]
         reply(handler, body.encode(), status)
@@ -463,7 +463,7 @@ def test_a_stack_that_cannot_be_changed_is_explained(moto, state, words):
 
 
 def test_names_that_are_taken_are_listed(moto):
-    """CloudFormation finds them before it starts, and tells by other events than those of the stack."""
+    """CloudFormation finds them before it starts; its messages are not among the stack's events."""
     url = answering(
         DescribeStacks=in_state("CREATE_COMPLETE"), GetTemplateSummary=xml("GetTemplateSummary", "<Parameters/>"),
         CreateChangeSet=xml("CreateChangeSet", "<Id>arn:aws:cloudformation:x:1:changeSet/a/b</Id>"),
@@ -513,7 +513,7 @@ def plan(cloud: Cloud, project: Project, **environment: str) -> tuple[int, str]:
 
 
 def test_a_model_of_drawn_data_is_refused_unless_forced(cloud, project):
-    """The plan that is forced also finds the account's boundary, and an API that is open on purpose."""
+    """A forced plan also shows the account's permissions boundary, and an API that is open on purpose."""
     cloud.aws("iam", "create-policy", "--policy-name", "clothes-boundary", "--policy-document",
               f"file://{ROOT}/lambda/boundary.json")
     colour_model.write(project.folder / "drawn.tflite", dataset="drawn")

@@ -34,7 +34,7 @@ STRICT = ["--read-only", "--user", "1234:1234", "--cap-drop", "ALL", "--memory",
 
 
 def docker(*arguments: str, check: bool = True, stderr: int = subprocess.PIPE) -> str:
-    """What docker prints on stdout. Its warnings, also those about the host, are on stderr."""
+    """The standard output of docker. Its warnings, also those about the host, go to standard error."""
     ran = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=300)
     assert not check or ran.returncode == 0, ran.stderr or ran.stdout
     return ran.stdout.strip()
@@ -145,7 +145,7 @@ def event(image: bytes) -> dict:
 
 
 def inside(image: str, code: str) -> str:
-    """What Python code prints in a container of the image."""
+    """The output of Python code in a container of the image."""
     return docker("run", "--rm", "--workdir", "/var/task", *STRICT, "--entrypoint", "python3", image, "-c", code)
 
 
@@ -171,7 +171,7 @@ def test_a_second_docker_run_builds_nothing_and_starts_a_new_container(project):
 
 
 def test_an_engine_with_a_containerd_store_knows_the_id_of_the_image(project, tmp_path):
-    """The id that buildx writes by --iidfile is another one, which such an engine does not know."""
+    """With --iidfile buildx writes a different id, which such an engine does not know."""
     engine, base = os.environ.get("CONTAINERD_ENGINE"), os.environ.get("BASE_IMAGE")
     if not engine or not base:
         pytest.skip("needs BASE_IMAGE and CONTAINERD_ENGINE, an image by tests/docker/containerd.sh")
@@ -259,7 +259,7 @@ def layers(image: str) -> list[str]:
 
 @pytest.mark.parametrize("buildkit", ["0", "1"], ids=["classic builder", "BuildKit"])
 def test_the_same_inputs_give_the_same_layers(project, tmp_path, buildkit):
-    """With either builder, without its cache, from files with other dates and permissions."""
+    """With both builders, without their caches, from files with other dates and permissions."""
     client = tmp_path / "docker"  # Debian's client, in /usr/bin, has both builders
     client.write_text('#!/bin/sh\nif [ "$1" = build ]; then shift; set -- build --no-cache "$@"; fi\n'
                       'exec /usr/bin/docker "$@"\n')
@@ -377,7 +377,7 @@ def test_a_bad_request_gets_an_error_and_the_next_one_an_answer(strict, model, b
 
 
 def test_hostile_files_do_not_kill_a_container_with_1769_mb(image):
-    """The budget of a request, which tests/test_budget.py measures, under a limit that ends what exceeds it."""
+    """The budget that tests/test_budget.py measures, here enforced by the container's memory limit."""
     with running(image, *STRICT, "--memory", "1769m", "--memory-swap", "1769m") as (name, port):
         for what, (make, status) in hostile.CASES.items():
             assert ("error" in invoke(port, event(make()))) == (status != 200), what

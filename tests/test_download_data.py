@@ -88,7 +88,7 @@ def stall(handler):
 
 
 def drip(handler):
-    """A byte every 20 ms: never silent, never done."""
+    """A byte every 20 ms: it never pauses and never ends."""
     reply(handler, b"", Content_Length=len(ARCHIVE))
     with contextlib.suppress(OSError):
         for byte in ARCHIVE:

@@ -1,4 +1,4 @@
-"""Drawn garments: equal for equal seeds, different for each label, whole where two processes draw at once."""
+"""Drawn garments: equal for equal seeds, different for each label, complete even if two processes draw at once."""
 import csv
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_a_wrong_number_is_refused(tmp_path):
 
 
 def test_a_picture_shows_the_garment_in_its_middle(monkeypatch):
-    """Two pictures alike but for the brightness of a square differ in all of its middle, and nowhere near the edges."""
+    """Two pictures that differ in the brightness of a square differ in its whole middle, and nowhere near the edges."""
     def pixels(brightness, seed):
         square = brightness, ((0, -0.6), (0.6, -0.6), (0.6, 0.6), (0, 0.6))
         monkeypatch.setitem(draw_data.GARMENTS, "square", [square])

@@ -1,4 +1,4 @@
-"""Fetching URLs of strangers: never an address inside, never more bytes or seconds than allowed, errors in words."""
+"""Fetching strangers' URLs: no internal addresses, no more bytes or seconds than allowed, errors in plain words."""
 import socket
 import ssl
 import sys
@@ -29,7 +29,7 @@ def refused(url: str) -> int:
 
 @pytest.fixture
 def connects(monkeypatch) -> list:
-    """The addresses connected to; none of them for real."""
+    """The addresses that would have been connected to."""
     made = []
 
     def connect(self, address):
@@ -41,7 +41,7 @@ def connects(monkeypatch) -> list:
 
 @pytest.fixture
 def names(monkeypatch):
-    """Set what names resolve to."""
+    """Set the addresses that names resolve to."""
     return lambda **table: monkeypatch.setattr(socket, "getaddrinfo", loopback.resolver(
         {name.replace("_", "."): [answers] if isinstance(answers, str) else answers
          for name, answers in table.items()}))

@@ -1,4 +1,4 @@
-"""The backbones: EfficientNet-Lite's port against a computation of its own in NumPy, and the errors."""
+"""The backbones: the port of EfficientNet-Lite compared with an independent one in NumPy, and the errors."""
 import pickle
 
 import numpy as np

@@ -17,7 +17,7 @@ import index_folder
 
 
 def photo(number: int, form: str = "JPEG") -> bytes:
-    """A small picture unlike that of any other number."""
+    """A small picture, different for each number."""
     file = io.BytesIO()
     Image.frombytes("RGB", (12, 16), Random(number).randbytes(12 * 16 * 3)).save(file, form)
     return file.getvalue()
@@ -25,7 +25,7 @@ def photo(number: int, form: str = "JPEG") -> bytes:
 
 @pytest.fixture
 def folder(tmp_path):
-    """folder({"hat": 3, "train/shoes/a.jpg": bytes}) lays out so many different photos, or these very files."""
+    """folder({"hat": 3, "train/shoes/a.jpg": bytes}) writes that many different photos, or a file with these bytes."""
     numbers = count()
 
     def fill(layout: dict[str, int | bytes]):

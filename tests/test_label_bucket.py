@@ -47,7 +47,7 @@ Outputs:
 
 
 class FaultyS3:
-    """A proxy for moto's S3, which denies keys of forbidden/, and those of busy/ at first."""
+    """A proxy for moto's S3 that denies access to forbidden/, and at first to busy/."""
 
     def __init__(self, target: str, address: str = "127.0.0.1"):
         self.asked = Counter()

@@ -1,4 +1,4 @@
-"""The measures, against values worked out by hand or published."""
+"""The metrics, compared with values worked out by hand or published."""
 import math
 
 import numpy as np

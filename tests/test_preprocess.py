@@ -1,4 +1,4 @@
-"""Preprocessing: every kind of image comes out upright, in its colours and centred on grey, or is refused in words."""
+"""Preprocessing: every kind of image becomes upright, in true colours and centred on grey, or gets a clear error."""
 import io
 import random
 import struct
@@ -31,7 +31,7 @@ def quarters(width=80, height=120) -> Image.Image:
 
 
 def exact(image: Image.Image, kind: str, **options) -> bytes:
-    """Encoded with next to no loss."""
+    """Encode an image almost without loss."""
     lossless = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
     return encoded(image, kind, **lossless.get(kind, {}), **options)
 
@@ -269,7 +269,7 @@ def test_a_cut_image_is_refused_in_words(kind, part):
 
 
 def test_a_png_photo_with_a_flipped_bit_is_refused():
-    """Its checksum tells, but only if the pixels are loaded before EXIF is asked for."""
+    """The checksum shows it, but only if the pixels are loaded before EXIF is read."""
     content = encoded(Image.effect_noise((60, 80), 50), "PNG")
     first, last = content.index(b"IDAT") + 4, content.index(b"IEND") - 8
     for number in range(100):

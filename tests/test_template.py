@@ -1,4 +1,4 @@
-"""lambda/template.yaml, deploy-policy.json and boundary.json: each parameter has its effect, each promise is kept."""
+"""lambda/template.yaml, deploy-policy.json and boundary.json: each parameter works, and each promise is kept."""
 import fnmatch
 import json
 import re

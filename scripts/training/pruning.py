@@ -1,7 +1,8 @@
 """Structured pruning of EfficientNet-Lite: which expanded channels to remove, and how the others replace them.
 
-The output of a block is linear in its expanded channels. So linear regression on photos finds the weights with which the
-remaining channels replace a removed one, and the error that is left ("optimal brain surgeon", Hassibi and Stork 1993).
+The output of a block is linear in its expanded channels. So linear regression on photos finds the weights with which
+the remaining channels replace a removed one, and the error that is left ("optimal brain surgeon", Hassibi and Stork
+1993).
 """
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ RIDGE = 1e-3  # added to the variances, relative to their mean, so that the cova
 class Block(NamedTuple):
     """The statistics of a block with C expanded channels and D output channels.
 
-    mean: [C]; covariance: [C, C], of the expanded channels after their last activation. kernel: [C, D] and scale: [D],
-    which make the output of them. cost: multiplications per expanded channel.
+    mean: [C] and covariance: [C, C], of the expanded channels after their last activation. kernel: [C, D] and scale:
+    [D], of the convolution that turns them into the output. cost: multiplications per expanded channel.
     """
     mean: np.ndarray
     covariance: np.ndarray
@@ -108,7 +109,8 @@ def without_channels(backbone, blocks: dict[str, Block], kept: dict[str, np.ndar
             pruned.get_layer(f"{name}_{part}_conv").set_weights(
                 [kernel.take(channels, axis), scale[channels], shift[channels]])
         shift = backbone.get_layer(f"{name}_project_conv").get_weights()[2]
-        kernel = np.linalg.solve(block.covariance[np.ix_(channels, channels)], block.covariance[channels] @ block.kernel)
+        among_kept = block.covariance[np.ix_(channels, channels)]
+        kernel = np.linalg.solve(among_kept, block.covariance[channels] @ block.kernel)
         shift = shift + (block.mean @ block.kernel - block.mean[channels] @ kernel) * block.scale
         pruned.get_layer(f"{name}_project_conv").set_weights([kernel[np.newaxis, np.newaxis], block.scale, shift])
     return pruned

@@ -32,7 +32,7 @@ PATHS = {"CreateJob": ("POST", "/jobs"), "ListJobs": ("GET", "/jobs"), "Describe
 
 
 class Throttled(Exception):
-    """Lambda turned the invocation away."""
+    """Lambda throttled the invocation."""
 
 
 class Refused(Exception):
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 def check(shape, value, name="") -> None:
-    """Also what botocore's own validation leaves to the service: patterns, enumerations and lengths."""
+    """Validate as the service does: botocore does not check patterns, enumerations and lengths."""
     report = validate.ParamValidator().validate(value, shape) if not name else None
     if report and report.has_errors():
         raise Refused(report.generate_report())
@@ -159,7 +159,7 @@ class BatchOperations:
         job.status = "Failed" if job.reasons else "Complete" if job.status == "Active" else job.status
 
     def run_task(self, job: Job, bucket: str, key: str) -> tuple[str, str, str]:
-        """The state of a task in the end, its error code and its message."""
+        """The final state of a task, its error code and its message."""
         task = {"taskId": uuid.uuid4().hex, "s3Key": quote_plus(key), "s3VersionId": None, "s3Bucket": bucket}
         event = {"invocationSchemaVersion": job.request["Operation"]["LambdaInvoke"]["InvocationSchemaVersion"],
                  "invocationId": uuid.uuid4().hex, "job": {"id": job.id}, "tasks": [task]}

@@ -1,4 +1,4 @@
-"""AWS's stand-in: moto's server, made truer in what the deployment needs.
+"""A stand-in for AWS: moto's server, plus what a deployment needs and moto lacks.
 
     python tests/aws/server.py --port 5000
 
@@ -58,13 +58,13 @@ def parameters(stack: Stack) -> dict[str, str]:
 
 
 def clean_json(node: object, resources: ResourceMap) -> object:
-    """AWS::NoValue leaves a list as well, not objects alone."""
+    """AWS::NoValue also removes items of lists; moto removes only keys of objects."""
     cleaned = moto_clean_json(node, resources)
     return [item for item in cleaned if item is not None] if isinstance(node, list) else cleaned
 
 
 def update_resource(logical_id: str, resource_json: dict, resources: ResourceMap, **place: str) -> object:
-    """Types that moto can't update stay as they were made, instead of being lost."""
+    """Keep resources whose type moto can't update; moto would lose them."""
     return moto_update(logical_id, resource_json, resources, **place) or resources[logical_id]
 
 
@@ -81,7 +81,7 @@ Repository.delete = lambda repository, account, region: \
 
 
 class Resource:
-    """What CloudFormation makes of a type that moto's does not know, by moto's backend of that service."""
+    """A resource of a type that moto's CloudFormation does not know, made by moto's backend for that service."""
     cloudformation_name_type = staticmethod(lambda: "")
     has_cfn_attr = classmethod(lambda cls, attr: False)
     delete_from_cloudformation_json = classmethod(lambda *_: None)  # they go with their function or their API
@@ -104,14 +104,14 @@ class Resource:
 
 
 def register(kind: str, create: Callable[[dict, str, str], str], **methods: Callable) -> None:
-    """Make CloudFormation know a type: create(properties, account, region) gives the physical id."""
+    """Add a type to CloudFormation: create(properties, account, region) returns the physical id."""
     type(CloudFormationModel)(kind.replace("::", ""), (Resource, CloudFormationModel), {
         "__module__": "moto.stand_in", "cloudformation_type": staticmethod(lambda: kind),
         "create": staticmethod(create), **methods})
 
 
 def call(method: Callable, properties: dict, **names: str):
-    """Call a backend's method, whose arguments have other names than the properties; the rest of them are None."""
+    """Call a backend's method with properties. Its arguments have other names; those that are not given are None."""
     given = {names.get(name) or re.sub("(?<!^)([A-Z])", r"_\1", name).lower(): value
              for name, value in properties.items()}
     return method(**dict.fromkeys(set(inspect.signature(method).parameters) - given.keys()), **given)
@@ -141,7 +141,7 @@ register("AWS::ApiGatewayV2::Stage", lambda properties, account, region: apis(ac
 # Lambda
 
 def publish_version(storage: LambdaStorage, name_or_arn: str, description: str = "") -> LambdaFunction:
-    """A copy of the function that later updates leave alone; the last version if nothing has changed since."""
+    """Publish a copy of the function that later updates don't change, or return the last one if nothing has changed."""
     latest = storage.get_function_by_name_or_arn_forbid_qualifier(name_or_arn)
     versions = storage._functions[latest.function_name]["versions"]
     settings = json.dumps([latest.code, latest.memory_size, latest.timeout, latest.environment_vars])
