@@ -2,8 +2,7 @@
 # clothes photos and on worn garments. Training continues after its last finished epoch.
 #   1. The large model learns from the labels.
 #   2. The soft labels are its probabilities for the augmented photos of each epoch and their mirror images.
-#   3. The small model is the large one at a lower resolution, without two thirds of the multiplications in its blocks;
-#      it learns from the soft labels.
+#   3. The small model learns from the soft labels.
 
 ##@ Released models
 data-worn: data/worn/index.csv ## further training photos: garments that people wear, cut out of street photos
@@ -17,7 +16,6 @@ release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 RELEASE_PHOTOS := data/clothing/index.csv data/worn/index.csv
 RELEASE_FLAGS := --index data/clothing/index.csv --extra data/worn/index.csv
 SOFT_LABELS := artifacts/stages/soft-labels.npz
-PRUNED := artifacts/stages/efficientnet-lite2-pruned.keras
 
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,SOFT LABELS)
 define stage
@@ -32,6 +30,5 @@ endef
 $(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,--epochs 7,))
 $(SOFT_LABELS): scripts/teach.py $(SHARED) $(RELEASE_PHOTOS) artifacts/stages/large/model.tflite
 	$(TRAIN) $< $(RELEASE_FLAGS) --output $@ --epochs 4 --teacher $(filter %.tflite,$^)
-$(PRUNED): scripts/prune.py scripts/train.py $(SHARED) data/clothing/index.csv artifacts/stages/large/model.keras
-	$(TRAIN) $< --index data/clothing/index.csv --backbone $(lastword $^) --size 224x168 --keep 0.36 --output $@
-$(eval $(call stage,small,$(PRUNED),--label-smoothing 0 --freeze 0 --size 224x168 --epochs 8 --lr 5e-4,$(SOFT_LABELS)))
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 224x168 --epochs 10,\
+  $(SOFT_LABELS)))
