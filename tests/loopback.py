@@ -86,7 +86,7 @@ def http(body: bytes = b"", status: str = "200 OK", **headers: object) -> bytes:
 
 
 def resolver(table: dict[str, list[str]]) -> Callable:
-    """A getaddrinfo that also knows these names and addresses. A name with several lists gets one per call."""
+    """A getaddrinfo that also knows the table. Each call takes the next answer of a name; the last one repeats."""
     known, real = {name: list(answers) for name, answers in table.items()}, socket.getaddrinfo
 
     def getaddrinfo(host, port, *arguments, **options):

@@ -393,7 +393,7 @@ def test_a_refusal_is_logged_with_its_reason(log):
     {"body": RED}, {"body": {"images": [encoded(RED), "?"]}}, {"body": {"images": ["?"]}}, {"body": b""},
     {"method": "GET", "target": "/"}])
 def test_metrics_follow_the_embedded_metric_format(log, options):
-    """CloudWatch requires that each named metric and dimension is a field of the line, with the right type."""
+    """CloudWatch requires each named metric and dimension to be a field of the line, with the right type."""
     line = log(**options)
     assert isinstance(line["_aws"]["Timestamp"], int)
     for directive in line["_aws"]["CloudWatchMetrics"]:

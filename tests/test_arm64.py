@@ -1,4 +1,4 @@
-"""The image for arm64, Lambda's cheaper processor: under emulation it gives the same answers as this computer.
+"""The image for arm64, Lambda's cheaper processor: under emulation its answers are close to this computer's.
 
 Needs Debian's qemu-user-static, registered with binfmt_misc, and ARM_BASE_IMAGE, a base image for arm64
 (tests/docker/base.sh trixie TAG aarch64).

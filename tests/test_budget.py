@@ -143,7 +143,7 @@ def test_bodies_of_any_shape_keep_the_budget(files, capsys):
 
 
 def test_a_thousand_good_and_bad_requests_leave_the_memory_as_ten_do(files):
-    """If each failed request kept its picture, that would be 1 MB per request."""
+    """The largest broken picture takes 1 MB once decoded, so ten that stay in memory would show."""
     made = {"bad-0": png(500, 500, 8, 6)[:-30], "bad-1": jpeg(640, 480, real=True)[:-9], "good": jpeg(64, 64)}
     for name, content in made.items():
         (files[0] / name).write_bytes(content)

@@ -49,7 +49,7 @@ def wait_for(port: int, address: str = "127.0.0.1") -> None:
 
 
 class Cloud:
-    """moto's server, and questions to it with an administrator's rights."""
+    """moto's server, asked with an administrator's rights."""
 
     def __init__(self, port: int):
         self.url = f"http://127.0.0.1:{port}"
@@ -58,7 +58,7 @@ class Cloud:
             AWS_DEFAULT_REGION=REGION, AWS_CONFIG_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true")
 
     def ask(self, path: str, data: bytes | None = None, service: str = "moto"):
-        """The JSON of an answer, asked without the client, which takes a second to start."""
+        """The JSON of an answer, by a plain HTTP request: starting the client takes longer."""
         signature = f"AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, Signature=0"
         headers = {"Content-Type": "text/plain", "Authorization": signature}
         request = urllib.request.Request(f"{self.url}/{path}", data, headers)
@@ -96,7 +96,7 @@ class Cloud:
         return self.function("live")["Configuration"]["Version"]
 
     def images(self, count: int) -> set[str]:
-        """The digests in ECR, as soon as there are `count` of them: the registry reports a push with a delay."""
+        """The digests in ECR. Waits until there are `count` of them, as the registry reports a push with a delay."""
         for _ in range(100):
             images = self.aws("ecr", "list-images", "--repository-name", "clothes")["imageIds"]
             if len(images) == count:
@@ -189,7 +189,7 @@ def registry(moto, tmp_path_factory):
 
 
 class Project:
-    """A copy of the project in which make runs as for the owner of an account."""
+    """A copy of the project, in which make runs with an account's credentials."""
 
     def __init__(self, folder: Path, environment: dict[str, str]):
         self.folder, self.environment = folder, environment | {"DOCKER_CONFIG": str(folder / ".docker")}
@@ -248,7 +248,7 @@ class TestFromTheFirstDeploymentToTheLast:
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def owner(cls, moto, registry, project, api, tmp_path_factory):
-        """Give the client settings of the owner's own, and let it record all calls."""
+        """Give the client the owner's own settings, and let it record all calls."""
         moto.ask("moto-api/reset", b"")
         folder = tmp_path_factory.mktemp("owner")
         (folder / "config").write_text("[default]\noutput = text\ncli_pager = less\ncli_history = enabled\n")

@@ -377,7 +377,7 @@ def test_a_bad_request_gets_an_error_and_the_next_one_an_answer(strict, model, b
 
 
 def test_hostile_files_do_not_kill_a_container_with_1769_mb(image):
-    """The budget that tests/test_budget.py measures, here enforced by the container's memory limit."""
+    """Each hostile file, sent to a container with as much memory as the function has on Lambda."""
     with running(image, *STRICT, "--memory", "1769m", "--memory-swap", "1769m") as (name, port):
         for what, (make, status) in hostile.CASES.items():
             assert ("error" in invoke(port, event(make()))) == (status != 200), what

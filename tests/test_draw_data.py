@@ -46,7 +46,7 @@ def test_a_wrong_number_is_refused(tmp_path):
 
 
 def test_a_picture_shows_the_garment_in_its_middle(monkeypatch):
-    """Two pictures that differ in the brightness of a square differ in its whole middle, and nowhere near the edges."""
+    """Drawing a square in black or in white changes the middle of the picture, and nothing near its edges."""
     def pixels(brightness, seed):
         square = brightness, ((0, -0.6), (0.6, -0.6), (0.6, 0.6), (0, 0.6))
         monkeypatch.setitem(draw_data.GARMENTS, "square", [square])

@@ -29,7 +29,7 @@ def refused(url: str) -> int:
 
 @pytest.fixture
 def connects(monkeypatch) -> list:
-    """The addresses that would have been connected to."""
+    """A list of the addresses that sockets should connect to. Each connection is refused."""
     made = []
 
     def connect(self, address):

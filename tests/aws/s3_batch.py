@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 def check(shape, value, name="") -> None:
-    """Validate as the service does: botocore does not check patterns, enumerations and lengths."""
+    """Check types by botocore, then what it leaves to the service: patterns, enumerations and maximum lengths."""
     report = validate.ParamValidator().validate(value, shape) if not name else None
     if report and report.has_errors():
         raise Refused(report.generate_report())

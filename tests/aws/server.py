@@ -141,7 +141,7 @@ register("AWS::ApiGatewayV2::Stage", lambda properties, account, region: apis(ac
 # Lambda
 
 def publish_version(storage: LambdaStorage, name_or_arn: str, description: str = "") -> LambdaFunction:
-    """Publish a copy of the function that later updates don't change, or return the last one if nothing has changed."""
+    """Publish a copy that later updates don't change. If nothing has changed, return the last version."""
     latest = storage.get_function_by_name_or_arn_forbid_qualifier(name_or_arn)
     versions = storage._functions[latest.function_name]["versions"]
     settings = json.dumps([latest.code, latest.memory_size, latest.timeout, latest.environment_vars])
