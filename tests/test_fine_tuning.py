@@ -81,15 +81,15 @@ def test_changed_source_code_is_another_recipe(photos, tmp_path, monkeypatch, so
 
 def fingerprint(photos, rows=slice(None), **changes):
     args = argparse.Namespace(index=photos / "index.csv", backbone=photos / "backbone.keras", output="model.keras",
-                              soft_labels=None, extra=None, size=SIZE, lr=1e-3)
+                              teacher=None, extra=None, size=SIZE, lr=1e-3)
     vars(args).update(changes)
     return new_record(args, read_index(args.index)[rows], "backbone")["fingerprint"]
 
 
-def test_changed_flags_photos_backbone_and_soft_labels_are_other_recipes(photos, tmp_path):
+def test_changed_flags_photos_backbone_and_teacher_are_other_recipes(photos, tmp_path):
     other = tmp_path / "other file"
     other.write_bytes(b"other content")
-    variants = [{}, {"lr": 3e-4}, {"rows": slice(1, None)}, {"backbone": other}, {"soft_labels": other},
+    variants = [{}, {"lr": 3e-4}, {"rows": slice(1, None)}, {"backbone": other}, {"teacher": other},
                 {"extra": photos / "index.csv"}]
     assert len({fingerprint(photos, **changes) for changes in variants}) == len(variants)
     assert fingerprint(photos, output="another.keras") == fingerprint(photos)
@@ -126,16 +126,3 @@ def test_a_mixed_example_has_targets_that_sum_to_1_and_the_mean_weight(photos):
     np.testing.assert_allclose(mixed.sum(1), 1, atol=1e-5)
     assert weights.min() < 0.6 and weights.max() > 0.99
     np.testing.assert_allclose(weights * mixed[:, 0], 1 - weights, atol=1e-5)  # as label 0 weighs half
-
-
-def test_soft_labels_belong_to_view_epochs_which_repeat_mirrored(photos):
-    import tensorflow as tf
-    train, args = load(photos, "train"), argparse.Namespace(seed=1, batch=32)
-    images, targets = tf.constant(train.images), tf.one_hot(train.targets, 10)
-    soft_labels = np.random.default_rng(0).uniform(size=(3, 60, 10)).astype(np.float16)
-    views = np.concatenate([views for views, *_ in training_data(images, targets, range(1, 2), args)])
-    for epoch, flip in ((1, 1), (1 + 3, -1), (1 + 6, 1)):
-        batches = training_data(images, targets, range(epoch, epoch + 1), args, soft_labels)
-        seen, probabilities, _ = map(np.concatenate, zip(*batches))
-        np.testing.assert_array_equal(probabilities, soft_labels[1])
-        np.testing.assert_array_equal(seen[:, :, ::flip], views)

@@ -192,14 +192,14 @@ def test_a_recipe_that_fails_leaves_no_target_behind(project, script, target):
 
 
 def test_release_builds_each_stage_once_and_continues_where_it_was_stopped(project):
-    assert project.make("-j2", "release", FAIL="teach.py").returncode != 0
-    assert {"teach.py", "train.py"} <= set(project.ran())
+    assert project.make("-j2", "release", FAIL="prune.py").returncode != 0
+    assert {"prune.py", "train.py"} <= set(project.ran())
     runs = project.build("release")
     assert runs.count("train.py") == runs.count("convert.py") == 1 and "download_data.py" not in runs
     released = (project.path / "artifacts/release").iterdir()
     assert {path.name for path in released} == {"model.tflite", "model-small.tflite"}
     assert "train.py" not in project.make("-n", "release").stdout
-    project.touch("scripts/teach.py")  # the student is trained again, the teacher is not
+    project.touch("scripts/prune.py")  # the student is trained again, the teacher is not
     assert project.build("release").count("train.py") == 1
 
 
@@ -300,11 +300,11 @@ def test_values_reach_the_scripts_unchanged(project):
     project.write(f"{odd}/cats/1.jpg", "a photo")
     project.write(f"{odd}.tflite", "a model")
     project.build("train", "deploy", f"DATA={odd}", f"MODEL={odd}.tflite", f"STACK={odd}", f"PARAMETERS=A={odd}",
-                  f"EXTRA={odd}", f"BACKBONE_WEIGHTS={odd}", "TRAIN_FLAGS=--epochs 0 --soft-labels ~/a;b")
+                  f"EXTRA={odd}", f"BACKBONE_WEIGHTS={odd}", "TRAIN_FLAGS=--epochs 0 --teacher ~/a;b")
     assert project.arguments("index_folder.py")[:2] == ["--input", odd]
     assert project.arguments("fetch_backbone.py")[1:3] == ["--weights", odd]
     assert project.arguments("train.py")[2:4] == ["--extra", odd]
-    assert project.arguments("train.py")[-4:] == ["--epochs", "0", "--soft-labels", f"{project.path}/home/a;b"]
+    assert project.arguments("train.py")[-4:] == ["--epochs", "0", "--teacher", f"{project.path}/home/a;b"]
     assert project.environment("deploy.sh") == {"MODEL": f"{odd}.tflite", "STACK": odd, "PARAMETERS": f"A={odd}"}
 
 

@@ -1,6 +1,4 @@
 """scripts/train.py: what a model file holds, where training may start, and bad input."""
-import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -8,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from train import first_of_each_label, load_soft_labels
-from training.index import Photo, data_digest, read_index, write_index
+from train import first_of_each_label
+from training.index import Photo, read_index, write_index
 from training.photos import load_split
 from training.record import load_model
 from training_runs import record_of, script, successful, train_arguments
@@ -104,23 +102,6 @@ def test_bad_flags_are_errors_and_no_model_is_written(photos, tmp_path, flags, m
     done = script("train.py", *train_arguments(photos, tmp_path / "model.keras", *flags))
     assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "model.keras").exists()
-
-
-@pytest.mark.parametrize("change", [{"seed": 2}, {"batch": 16}, {"count": 5}, {"labels": "ab"}])
-def test_soft_labels_made_for_other_views_are_refused(tmp_path, change):
-    photos = [Photo(f"{number}.jpg", "a", "train", str(number)) for number in range(6)]
-    about = {"photos": data_digest(photos), "seed": 1, "batch": 32, "teacher": "a teacher"}
-    np.savez(tmp_path / "soft.npz", soft=np.zeros((3, 6, 10), np.float16), about=json.dumps(about))
-
-    def load(seed=1, batch=32, count=6, labels="abcdefghij"):
-        args = argparse.Namespace(soft_labels=tmp_path / "soft.npz", seed=seed, batch=batch)
-        record = {"labels": list(labels)}
-        return load_soft_labels(args, record, photos[:count]), record["teacher"]
-
-    soft_labels, teacher = load()
-    assert soft_labels.shape == (3, 6, 10) and teacher == "a teacher"
-    with pytest.raises(SystemExit, match="run scripts/teach.py again"):
-        load(**change)
 
 
 def test_a_full_disk_leaves_no_half_model(photos, tmp_path):

@@ -10,13 +10,13 @@ from pathlib import Path
 from common import ROOT, atomic
 from training.index import Photo, data_digest, read_index
 
-NOT_FLAGS = ("index", "extra", "backbone", "output", "soft_labels")  # files are compared by content
+NOT_FLAGS = ("index", "extra", "backbone", "output", "teacher")  # files are compared by content
 
 
 def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> dict:
     """The record of a training run that starts now.
 
-    Runs with equal fingerprints would train the same model: they agree in flags, photos, backbone, soft labels and
+    Runs with equal fingerprints would train the same model: they agree in flags, photos, backbone, teacher and
     source code.
     """
     import keras
@@ -24,7 +24,7 @@ def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> 
 
     flags = {name: value for name, value in vars(args).items() if name not in NOT_FLAGS}
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
-    files = [digest(path) for path in (args.index, args.extra, args.backbone, args.soft_labels) if path]
+    files = [digest(path) for path in (args.index, args.extra, args.backbone, args.teacher) if path]
     sources = digest(ROOT / "scripts/train.py", *sorted((ROOT / "scripts/training").glob("*.py")),
                      ROOT / "lambda/preprocess.py")
     recipe = repr((flags, data_digest(photos), files, sources))
