@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import fail
 from training.index import Photo, read_training_photos
-from training.photos import load_split
+from training.photos import Split, load_split
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -55,13 +55,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     started = time.monotonic()
-    photos, extra = read_training_photos(args.index, args.extra)
-    labels = sorted({photo.label for photo in photos})
-    chosen = [photo for photo in photos + extra if photo.split == "train"]
-    if args.limit:
-        chosen = first_of_each_label(chosen, args.limit)
-    train = load_split(chosen, labels, args.size)
-    validation = load_split([photo for photo in photos if photo.split == "validation"], labels, args.size)
+    photos, labels, train, validation = load_photos(args)
 
     os.environ.setdefault("TF_SET_ONEDNN_FPMATH_MODE", "BF16")  # a fifth faster on CPUs that multiply in bfloat16
     import keras  # late, so that errors in the photos show at once
@@ -70,25 +64,28 @@ def main() -> None:
     from training import metrics
     from training.distillation import load_teacher
     from training.fine_tuning import fine_tune
-    from training.head import build_classifier, load_backbone, refit_head, with_familiarity
+    from training.head import build_classifier, extract_features, load_backbone, refit_head, with_familiarity
     from training.record import new_record, save_model
-    from training.suspects import find_suspects
+    from training.suspects import check_labels
 
     keras.utils.set_random_seed(args.seed)
     backbone, backbone_name = load_backbone(args.backbone)
     record = new_record(args, photos, backbone_name)
     model = build_classifier(backbone, args.size, len(labels), args.dropout)
+    features, val_features = extract_features(model, train, validation)
+    own = {photo.sha256 for photo in photos}
+    train, features, record["suspects"] = check_labels(train, features, labels, own)
     teacher = load_teacher(args.teacher, record, train.photos, backbone.output.shape[-1]) if args.teacher else None
-
-    features, val_logits = refit_head(model, train, validation)
-    record["suspects"] = find_suspects(train.photos, features, train.targets, labels)
+    val_logits = refit_head(model, train, features, val_features)
+    print(f"head: validation accuracy {metrics.accuracy(val_logits, validation.targets):.4f}")
     if args.epochs:
         folder = args.output.parent / "training"
         backbone = fine_tune(model, train, validation, teacher, record, folder, args)
         model = build_classifier(backbone, args.size, len(labels), args.dropout)
         # Fit the head again, to photos as they are: it does better than the head that was trained on augmented and
         # mixed ones (last-layer retraining, Kirichenko et al. 2023).
-        features, val_logits = refit_head(model, train, validation)
+        features, val_features = extract_features(model, train, validation)
+        val_logits = refit_head(model, train, features, val_features)
 
     # Temperature scaling: makes the probabilities mean what they say.
     record["temperature"] = metrics.best_temperature(val_logits, validation.targets)
@@ -96,14 +93,25 @@ def main() -> None:
     head.set_weights([weights / record["temperature"] for weights in head.get_weights()])
     record["seconds"] = round(time.monotonic() - started)
     # Only the index's own photos count as familiar: the model is less sure to be right about others.
-    own = np.tile(np.isin([photo.sha256 for photo in train.photos], [photo.sha256 for photo in photos]), 2)
-    classifier = with_familiarity(model, features[own], np.tile(train.targets, 2)[own])
+    is_own = np.tile([photo.sha256 in own for photo in train.photos], 2)
+    classifier = with_familiarity(model, features[is_own], np.tile(train.targets, 2)[is_own])
     save_model(classifier, record, args.output)
     if args.epochs:
         for name in ("checkpoint.keras", "best.weights.h5"):
             (folder / name).unlink()
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB; validation accuracy "
           f"{metrics.accuracy(val_logits, validation.targets):.4f}, trained in {record['seconds']} s")
+
+
+def load_photos(args: argparse.Namespace) -> tuple[list[Photo], list[str], Split, Split]:
+    """The photos of the index, their labels, the training split with the further photos, and the validation split."""
+    photos, extra = read_training_photos(args.index, args.extra)
+    labels = sorted({photo.label for photo in photos})
+    chosen = [photo for photo in photos + extra if photo.split == "train"]
+    if args.limit:
+        chosen = first_of_each_label(chosen, args.limit)
+    validation = [photo for photo in photos if photo.split == "validation"]
+    return photos, labels, load_split(chosen, labels, args.size), load_split(validation, labels, args.size)
 
 
 def first_of_each_label(photos: list[Photo], count: int) -> list[Photo]:

@@ -4,7 +4,8 @@ import pytest
 from scipy.special import softmax
 from training.head import HalfwayScaler, fit_head, linear_head, with_familiarity
 from training.index import Photo
-from training.suspects import find_suspects
+from training.photos import Split
+from training.suspects import check_labels
 
 
 def clusters(labels, per_label, channels=20, seed=0):
@@ -53,22 +54,38 @@ def test_familiarity_is_the_largest_cosine_similarity_to_a_prototype():
     assert probabilities.sum(1) == pytest.approx(1, abs=1e-5) and familiarity[-1, 0] == 0
 
 
-def named(targets):
-    return [Photo(f"{number}.jpg", f"label {target}", "train", "") for number, target in enumerate(targets)]
+def check(targets, features, extra=()):
+    """Photos are named by their number; those in `extra` come from a further index. Returns (photos left, suspects)."""
+    photos = [Photo(f"{number}.jpg", f"label {target}", "train", f"{number}") for number, target in enumerate(targets)]
+    split = Split(photos, np.zeros((len(photos), 2, 2, 3), np.uint8), targets, np.ones(len(photos), np.float32))
+    own = {photo.sha256 for number, photo in enumerate(photos) if number not in extra}
+    # Equal features stand for the mirror images: a head that had seen them would know the wrong labels.
+    left, features, suspects = check_labels(split, np.tile(features, (2, 1)), ["a", "b", "c"], own)
+    assert len(features) == 2 * len(left.images) == 2 * len(left.targets) == 2 * len(left.weights)
+    return {photo.path for photo in left.photos}, suspects
 
 
 def test_wrong_labels_are_found_although_the_mirror_images_repeat_them():
     features, targets = clusters(3, 40, channels=1000)
     wrong = targets.copy()
     wrong[[4, 50]] = (targets[[4, 50]] + 1) % 3
-    # Equal features stand for the mirror images: a head that had seen them would know the wrong labels.
-    suspects = find_suspects(named(wrong), np.tile(features, (2, 1)), wrong, ["a", "b", "c"])
+    left, suspects = check(wrong, features)
     assert [row["probability"] for row in suspects] == sorted(row["probability"] for row in suspects)
     found = {(row["path"], row["label"], row["suggested"]) for row in suspects[:2]}
     assert found == {("4.jpg", "c", "b"), ("50.jpg", "a", "c")}
+    assert len(left) == 120
+
+
+def test_further_photos_with_wrong_labels_are_left_out(capsys):
+    features, targets = clusters(3, 40)
+    targets[[4, 50]] = (targets[[4, 50]] + 1) % 3
+    left, _ = check(targets, features, extra=range(30, 60))
+    assert {f"{number}.jpg" for number in range(120)} - left == {"50.jpg"}
+    assert "left out 1 of 30 further photos" in capsys.readouterr().out
 
 
 def test_no_label_is_doubted_where_one_has_a_single_photo():
     features, targets = clusters(3, 4)
     targets[1:] = np.where(targets[1:] == 0, 1, targets[1:])
-    assert find_suspects(named(targets), np.tile(features, (2, 1)), targets, ["a", "b", "c"]) == []
+    left, suspects = check(targets, features, extra=range(12))
+    assert len(left) == 12 and suspects == []

@@ -1,7 +1,7 @@
 """Distillation: a student learns the features of a teacher instead of the labels.
 
-Its head is fitted to these features afterwards ("Knowledge distillation with the reused teacher classifier", Chen et al.
-2022). Features say more than labels, or than probabilities, which are all close to 0 or 1 for photos that the teacher
+Its head is fitted to these features afterwards ("Knowledge distillation with the reused teacher classifier", Chen et
+al. 2022). Features say more than labels, or than probabilities, which are all close to 0 or 1 for photos that the teacher
 was trained on.
 """
 from pathlib import Path

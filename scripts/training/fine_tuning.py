@@ -18,8 +18,8 @@ from training.record import load_model, read_training_record
 def training_data(images, targets, epochs: range, args: argparse.Namespace, teacher: Teacher | None = None):
     """The augmented and mixed batches of some epochs. They depend on args.seed and the number of the epoch alone.
 
-    images: tensor [N, H, W, 3]. targets: tensor [N, labels], one-hot, times the weight of the photo. Each batch consists
-    of views; targets that sum to 1, or the features that the teacher sees in the same views; and weights.
+    images: tensor [N, H, W, 3]. targets: tensor [N, labels], one-hot, times the weight of the photo. Each batch
+    consists of views; targets that sum to 1, or the features that the teacher sees in the same views; and weights.
     """
     teacher_images = tf.constant(teacher.images) if teacher else None
     orders = [np.random.default_rng((args.seed, epoch)).permutation(len(images)) for epoch in epochs]
@@ -94,7 +94,7 @@ def freeze(backbone, share: float) -> None:
 
 
 def compile_model(model, steps: int, args: argparse.Namespace) -> None:
-    """Set the loss and the optimizer, AdamW with averaged weights and a cosine schedule after half an epoch of warm-up."""
+    """Set the loss and the optimizer: AdamW, averaged weights, a cosine schedule after half an epoch of warm-up."""
     warmup = steps // 2
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, args.epochs * steps - warmup, warmup_target=args.lr, warmup_steps=warmup)

@@ -10,7 +10,6 @@ from sklearn.preprocessing import StandardScaler, normalize
 from tqdm import tqdm
 
 from serving import Network
-from training import metrics
 from training.photos import Split
 from training.record import load_model, read_training_record
 from training.tflite import to_tflite
@@ -82,19 +81,17 @@ def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> 
     return coefficients.T.astype(np.float32), bias.astype(np.float32)
 
 
-def refit_head(model: keras.Model, train: Split, validation: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Fit the head to the features of the training photos and of their mirror images.
-
-    Returns these features, float32 [2 N, channels], and the logits of the validation photos.
-    """
-    head = model.get_layer("logits")
+def extract_features(model: keras.Model, train: Split, validation: Split) -> tuple[np.ndarray, np.ndarray]:
+    """The features of the N training photos and of their mirror images, float32 [2 N, channels], and of validation."""
     extract = feature_extractor(model.get_layer("backbone"), train.images.shape[1:])
-    features = np.concatenate([extract(train.images), extract(train.images[:, :, ::-1])])
+    return np.concatenate([extract(train.images), extract(train.images[:, :, ::-1])]), extract(validation.images)
+
+
+def refit_head(model: keras.Model, train: Split, features: np.ndarray, val_features: np.ndarray) -> np.ndarray:
+    """Fit the head to the features of the training photos and of their mirror images; returns validation's logits."""
     kernel, bias = fit_head(features, np.tile(train.targets, 2), np.tile(train.weights, 2))
-    head.set_weights([kernel, bias])
-    val_logits = extract(validation.images) @ kernel + bias
-    print(f"head: validation accuracy {metrics.accuracy(val_logits, validation.targets):.4f}")
-    return features, val_logits
+    model.get_layer("logits").set_weights([kernel, bias])
+    return val_features @ kernel + bias
 
 
 def with_familiarity(model: keras.Model, features: np.ndarray, targets: np.ndarray) -> keras.Model:
