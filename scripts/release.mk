@@ -1,8 +1,7 @@
 # Worn garments as further training photos, and the stages of `make release`: models trained by distillation, on the
 # clothes photos and on worn garments. Training continues after its last finished epoch.
 #   1. The large model learns from the labels.
-#   2. The small network is the large one without two thirds of the multiplications in its blocks.
-#   3. At a lower resolution, the small model learns the features of the large one.
+#   2. The small model learns the probabilities of the large one.
 
 ##@ Released models
 data-worn: data/worn/index.csv ## further training photos: garments that people wear, cut out of street photos
@@ -15,8 +14,6 @@ release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite
 
 RELEASE_PHOTOS := data/clothing/index.csv data/worn/index.csv
 RELEASE_FLAGS := --index data/clothing/index.csv --extra data/worn/index.csv
-LARGE := artifacts/stages/large/model.keras
-PRUNED := artifacts/stages/efficientnet-lite2-pruned.keras
 
 # $(call stage,NAME,NETWORK TO START FROM,FLAGS,TEACHER)
 define stage
@@ -29,6 +26,5 @@ artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/
 endef
 
 $(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,--epochs 9,))
-$(PRUNED): scripts/prune.py scripts/train.py $(SHARED) $(RELEASE_PHOTOS) $(LARGE)
-	$(TRAIN) $< $(RELEASE_FLAGS) --backbone $(LARGE) --size 224x168 --keep 0.36 --output $@
-$(eval $(call stage,small,$(PRUNED),--size 224x168 --freeze 0 --epochs 12,$(LARGE)))
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 176x132 --epochs 12,\
+  artifacts/stages/large/model.keras))

@@ -45,8 +45,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--freeze", type=float, default=0.4,
                         help="share of the backbone's layers, from the input on, not to fine-tune [%(default)s]")
     parser.add_argument("--patience", type=int, default=4, help="epochs without gain before stopping [%(default)s]")
-    parser.add_argument("--teacher", type=Path, help="a model by this script: fine-tuning learns its features instead "
-                        "of the labels")
+    parser.add_argument("--teacher", type=Path, help="a model by this script: fine-tuning learns its probabilities "
+                        "instead of the labels")
     parser.add_argument("--limit", type=int, help="train on at most this many photos of each label")
     parser.add_argument("--seed", type=int, default=1, help="[%(default)s]")
     return parser.parse_args()
@@ -75,7 +75,7 @@ def main() -> None:
     features, val_features = extract_features(model, train, validation)
     own = {photo.sha256 for photo in photos}
     train, features, record["suspects"] = check_labels(train, features, labels, own)
-    teacher = load_teacher(args.teacher, record, train.photos, backbone.output.shape[-1]) if args.teacher else None
+    teacher = load_teacher(args.teacher, record, train.photos) if args.teacher else None
     val_logits = refit_head(model, train, features, val_features)
     print(f"head: validation accuracy {metrics.accuracy(val_logits, validation.targets):.4f}")
     if args.epochs:

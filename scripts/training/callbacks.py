@@ -15,20 +15,17 @@ class Validation(keras.callbacks.SwapEMAWeights):
     """Validates the averaged weights after every epoch, and writes those with the lowest loss to a file.
 
     The loss is measured at the best temperature, because label smoothing and mixup change how confident the model is.
-    Ends the script if the weights are no longer numbers. head: kernel and bias, for a model of features without a head.
+    Ends the script if the weights are no longer numbers.
     """
 
-    def __init__(self, validation: Split, history: list[dict], best: Path, head: tuple | None = None):
+    def __init__(self, validation: Split, history: list[dict], best: Path):
         super().__init__()
-        self.validation, self.history, self.best, self.head = validation, history, best, head
+        self.validation, self.history, self.best = validation, history, best
 
     def on_epoch_end(self, epoch, logs):
         self.on_test_begin()  # swaps the averaged weights in
         images, targets = self.validation.images, self.validation.targets
         logits = self.model.predict(images, batch_size=32, verbose=0)
-        if self.head:
-            kernel, bias = self.head
-            logits = logits @ kernel + bias
         if not np.isfinite(logits).all():
             fail(f"training diverged in epoch {epoch + 1}; lower the learning rate (--lr)")
         probabilities = softmax(logits / metrics.best_temperature(logits, targets), 1)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from training.augmentation import augment, mixup
 from training.callbacks import Checkpoint, Validation
-from training.distillation import Teacher, unexplained_variance
+from training.distillation import Teacher
 from training.photos import Split
 from training.record import load_model, read_training_record
 
@@ -19,7 +19,8 @@ def training_data(images, targets, epochs: range, args: argparse.Namespace, teac
     """The augmented and mixed batches of some epochs. They depend on args.seed and the number of the epoch alone.
 
     images: tensor [N, H, W, 3]. targets: tensor [N, labels], one-hot, times the weight of the photo. Each batch
-    consists of views; targets that sum to 1, or the features that the teacher sees in the same views; and weights.
+    consists of views; targets that sum to 1, which are the teacher's probabilities for the same views if there is one;
+    and weights.
     """
     teacher_images = tf.constant(teacher.images) if teacher else None
     orders = [np.random.default_rng((args.seed, epoch)).permutation(len(images)) for epoch in epochs]
@@ -34,7 +35,7 @@ def training_data(images, targets, epochs: range, args: argparse.Namespace, teac
         weights = tf.reduce_sum(mixed_targets, 1)
         if teacher:
             teacher_views, _ = views_of(teacher_images)
-            return views, teacher.network(teacher_views, training=False), weights
+            return views, teacher.network(teacher_views, training=False)[0], weights
         return views, mixed_targets / weights[:, tf.newaxis], weights
 
     def one_epoch(epoch, order):
@@ -49,15 +50,13 @@ def fine_tune(model, train: Split, validation: Split, teacher: Teacher | None, r
               args: argparse.Namespace):
     """Fine-tune a model of logits; returns its backbone with the averaged (EMA) weights of the best epoch.
 
-    The best epoch is the one with the lowest validation loss. A student learns its teacher's features instead of the
-    labels. Appends a row per epoch to record["history"]. `folder` holds the logs for TensorBoard and the checkpoint,
+    The best epoch is the one with the lowest validation loss. A student learns its teacher's probabilities instead of
+    the labels. Appends a row per epoch to record["history"]. `folder` holds the logs for TensorBoard and the checkpoint,
     from which a run with the same record["fingerprint"] resumes.
     """
     checkpoint, best = folder / "checkpoint.keras", folder / "best.weights.h5"
     steps = ceil(len(train.images) / args.batch)
     freeze(model.get_layer("backbone"), args.freeze)
-    if teacher:
-        model = keras.Model(model.input, model.get_layer("features").output)
     compile_model(model, steps, args)
     if checkpoint.exists() and (state := read_training_record(checkpoint))["fingerprint"] == record["fingerprint"]:
         model = load_model(checkpoint)  # with the state of the optimizer
@@ -75,8 +74,7 @@ def fine_tune(model, train: Split, validation: Split, teacher: Teacher | None, r
             steps_per_epoch=steps,
             verbose=1 if sys.stdout.isatty() else 2,  # a bar, or a line per epoch
             callbacks=[
-                # First, as it adds to the logs of the others.
-                Validation(validation, record["history"], best, teacher.head if teacher else None),
+                Validation(validation, record["history"], best),  # first, as it adds to the logs of the others
                 Checkpoint(record, checkpoint),
                 keras.callbacks.EarlyStopping("val_loss", patience=args.patience, verbose=1),
                 keras.callbacks.TerminateOnNaN(),
@@ -98,9 +96,7 @@ def compile_model(model, steps: int, args: argparse.Namespace) -> None:
     warmup = steps // 2
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, args.epochs * steps - warmup, warmup_target=args.lr, warmup_steps=warmup)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=args.weight_decay, use_ema=True, ema_momentum=0.99)
-    if args.teacher:
-        model.compile(optimizer, unexplained_variance)
-    else:
-        loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=args.label_smoothing)
-        model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=args.weight_decay, use_ema=True, ema_momentum=0.99),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=args.label_smoothing),
+        metrics=["accuracy"])
