@@ -155,7 +155,7 @@ PIP_INSTALL = $(@D)/bin/python -m pip install --quiet --disable-pip-version-chec
 	touch $@
 TEST_ENVIRONMENTS := ai-edge-litert label mediapipe aws aws-tests
 test: | .venv/train/.tests-installed $(TEST_ENVIRONMENTS:%=.venv/%/.installed) $(OLD_RUNTIME) ## all the tests
-	$(TRAIN) -m pytest
+	$(TRAIN) -m pytest --numprocesses 2 --dist loadfile
 include scripts/label.mk scripts/fuzz.mk
 ##@ Cleaning
 clean: ## remove what was built; photos, backbones and environments stay

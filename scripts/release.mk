@@ -1,5 +1,5 @@
-# Worn garments as further training photos, and the stages of `make release`: models trained by distillation, on the
-# clothes photos and on worn garments. Training continues after its last finished epoch.
+# Worn garments as further training photos, and the stages of `make release`: two models trained on the clothes photos
+# and on worn garments. A killed run resumes after its last finished epoch.
 #   1. The large model learns from the labels.
 #   2. The small model learns the probabilities of the large one.
 
@@ -26,5 +26,5 @@ artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/
 endef
 
 $(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,--epochs 9,))
-$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 176x132 --epochs 12,\
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 224x168 --epochs 12,\
   artifacts/stages/large/model.keras))
