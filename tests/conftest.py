@@ -9,6 +9,7 @@ import pytest
 pytest_plugins = ["training_runs"]  # the fixtures `photos`, `trained` and `converted`
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "lambda")]
+os.environ["TF_SET_ONEDNN_FPMATH_MODE"] = "FP32"  # train.py would set bfloat16, too coarse to compare results
 
 
 def clean_environment(**more: str) -> dict[str, str]:
