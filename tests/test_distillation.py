@@ -51,6 +51,6 @@ def interrupt(self, epoch, logs=None):
 
 def test_a_teacher_of_other_photos_is_refused(photos, teacher, tmp_path):
     write_index(tmp_path / "index.csv", read_index(photos / "index.csv")[1:])
-    arguments = train_arguments(photos, tmp_path / "model.keras", "--teacher", teacher, "--index", tmp_path / "index.csv")
-    done = script("train.py", *arguments)
+    flags = ["--teacher", teacher, "--index", tmp_path / "index.csv"]
+    done = script("train.py", *train_arguments(photos, tmp_path / "model.keras", *flags))
     assert done.returncode == 1 and "train it again" in done.stderr

@@ -51,8 +51,8 @@ def fine_tune(model, train: Split, validation: Split, teacher: Teacher | None, r
     """Fine-tune a model of logits; returns its backbone with the averaged (EMA) weights of the best epoch.
 
     The best epoch is the one with the lowest validation loss. A student learns its teacher's probabilities instead of
-    the labels. Appends a row per epoch to record["history"]. `folder` holds the logs for TensorBoard and the checkpoint,
-    from which a run with the same record["fingerprint"] resumes.
+    the labels. Appends a row per epoch to record["history"]. `folder` holds the logs for TensorBoard and the
+    checkpoint, from which a run with the same record["fingerprint"] resumes.
     """
     checkpoint, best = folder / "checkpoint.keras", folder / "best.weights.h5"
     steps = ceil(len(train.images) / args.batch)
