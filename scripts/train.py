@@ -80,8 +80,7 @@ def main() -> None:
     print(f"head: validation accuracy {metrics.accuracy(val_logits, validation.targets):.4f}")
     if args.epochs:
         folder = args.output.parent / "training"
-        backbone = fine_tune(model, train, validation, teacher, record, folder, args)
-        model = build_classifier(backbone, args.size, len(labels), args.dropout)
+        model = fine_tune(model, train, validation, teacher, record, folder, args)
         # Fit the head again, to photos as they are: it does better than the head that was trained on augmented and
         # mixed ones (last-layer retraining, Kirichenko et al. 2023).
         features, val_features = extract_features(model, train, validation)
@@ -104,7 +103,7 @@ def main() -> None:
 
 
 def load_photos(args: argparse.Namespace) -> tuple[list[Photo], list[str], Split, Split]:
-    """The photos of the index, their labels, the training split with the further photos, and the validation split."""
+    """The photos of the index, their labels, the training split with the extra photos, and the validation split."""
     photos, extra = read_training_photos(args.index, args.extra)
     labels = sorted({photo.label for photo in photos})
     chosen = [photo for photo in photos + extra if photo.split == "train"]

@@ -55,7 +55,7 @@ def test_familiarity_is_the_largest_cosine_similarity_to_a_prototype():
 
 
 def check(targets, features, extra=()):
-    """Photos are named by their number; those in `extra` come from a further index. Returns (photos left, suspects)."""
+    """Photos are named by their number; those in `extra` come from a second index. Returns (photos left, suspects)."""
     photos = [Photo(f"{number}.jpg", f"label {target}", "train", f"{number}") for number, target in enumerate(targets)]
     split = Split(photos, np.zeros((len(photos), 2, 2, 3), np.uint8), targets, np.ones(len(photos), np.float32))
     own = {photo.sha256 for number, photo in enumerate(photos) if number not in extra}
@@ -76,12 +76,12 @@ def test_wrong_labels_are_found_although_the_mirror_images_repeat_them():
     assert len(left) == 120
 
 
-def test_further_photos_with_wrong_labels_are_left_out(capsys):
+def test_extra_photos_with_wrong_labels_are_left_out(capsys):
     features, targets = clusters(3, 40)
     targets[[4, 50]] = (targets[[4, 50]] + 1) % 3
     left, _ = check(targets, features, extra=range(30, 60))
     assert {f"{number}.jpg" for number in range(120)} - left == {"50.jpg"}
-    assert "left out 1 of 30 further photos" in capsys.readouterr().out
+    assert "left out 1 of 30 extra photos" in capsys.readouterr().out
 
 
 def test_no_label_is_doubted_where_one_has_a_single_photo():

@@ -28,8 +28,8 @@ def training_data(images, targets, epochs: range, args: argparse.Namespace, teac
     def batch(epoch, step, rows):
         seed = tf.cast(step, tf.int32) + epoch * 100_000 + args.seed * 7919
 
-        def views_of(images):
-            return mixup(augment(tf.gather(images, rows), seed), tf.gather(targets, rows), seed)
+        def views_of(photos):
+            return mixup(augment(tf.gather(photos, rows), seed), tf.gather(targets, rows), seed)
 
         views, mixed_targets = views_of(images)
         weights = tf.reduce_sum(mixed_targets, 1)
@@ -48,7 +48,7 @@ def training_data(images, targets, epochs: range, args: argparse.Namespace, teac
 
 def fine_tune(model, train: Split, validation: Split, teacher: Teacher | None, record: dict, folder: Path,
               args: argparse.Namespace):
-    """Fine-tune a model of logits; returns its backbone with the averaged (EMA) weights of the best epoch.
+    """Fine-tune a model of logits; returns it with the averaged (EMA) weights of the best epoch.
 
     The best epoch is the one with the lowest validation loss. A student learns its teacher's probabilities instead of
     the labels. Appends a row per epoch to record["history"]. `folder` holds the logs for TensorBoard and the
@@ -81,7 +81,7 @@ def fine_tune(model, train: Split, validation: Split, teacher: Teacher | None, r
                 keras.callbacks.TensorBoard(folder, write_graph=False),
             ])
     model.load_weights(best)
-    return model.get_layer("backbone")
+    return model
 
 
 def freeze(backbone, share: float) -> None:

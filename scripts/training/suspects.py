@@ -7,11 +7,11 @@ from training.photos import Split
 
 FOLDS = 5
 MAX_SUSPECTS = 60
-MIN_PROBABILITY = 0.1  # of the label of a further photo; chosen by cross-validation, see EXPERIMENTS.md
+MIN_PROBABILITY = 0.1  # extra photos whose label has less are left out; EXPERIMENTS.md says why
 
 
 def check_labels(train: Split, features: np.ndarray, labels: list[str], own: set[str]):
-    """Leave out the further photos whose label looks wrong; list the suspects among all photos.
+    """Leave out the extra photos whose labels look wrong, and list the suspects among all photos.
 
     features: float32 [2 N, channels], of the photos, then of their mirror images; own: the hashes of the index's own
     photos, which are never left out. Returns the other photos, their features, and the suspects.
@@ -21,14 +21,14 @@ def check_labels(train: Split, features: np.ndarray, labels: list[str], own: set
     is_extra = np.array([photo.sha256 not in own for photo in train.photos])
     kept = ~is_extra | (own_label >= MIN_PROBABILITY)
     if is_extra.any():
-        print(f"left out {np.sum(~kept)} of {np.sum(is_extra)} further photos, as their labels look wrong")
+        print(f"left out {np.sum(~kept)} of {np.sum(is_extra)} extra photos, whose labels look wrong")
     photos = [photo for photo, is_kept in zip(train.photos, kept) if is_kept]
     rest = Split(photos, train.images[kept], train.targets[kept], train.weights[kept])
     return rest, features[np.tile(kept, 2)], list_suspects(train, probabilities, own_label, labels)
 
 
 def list_suspects(train: Split, probabilities: np.ndarray, own_label: np.ndarray, labels: list[str]) -> list[dict]:
-    """The photos that another label suits better, the most doubtful first."""
+    """The photos for which another label is more probable than their own, the most doubtful first."""
     suggested = probabilities.argmax(1)
     doubtful = [i for i in np.argsort(own_label) if suggested[i] != train.targets[i]]
     return [{"path": str(train.photos[i].path), "label": labels[train.targets[i]], "suggested": labels[suggested[i]],
