@@ -18,8 +18,10 @@ import numpy as np
 
 from common import atomic, fail
 from training.index import read_index
+from training.photos import check_labels, load_split
 from training.record import load_model, read_training_record
 
+CALIBRATION = 100  # training photos from which int8 takes the ranges of its activations
 MAX_CHANGED, MAX_ACCURACY_LOSS = 0.03, 0.01
 SIGNIFICANCE = 0.05  # of a binomial test, so that chance doesn't refuse a good file where validation has few photos
 CONFIDENT_SHARE = 0.95  # share of the correct answers on validation that reach the confidence threshold
@@ -33,23 +35,18 @@ def main() -> None:
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--model", type=Path, required=True, help="Keras model by scripts/train.py")
     parser.add_argument("--quantize", choices=("int8", "float16", "float32"), default="int8", help="[%(default)s]")
-    parser.add_argument("--calibration", type=int, default=100, help="number of training photos to calibrate int8 by "
-                        "[%(default)s]")
     parser.add_argument("--output", type=Path, required=True, help="the file to write (.tflite)")
     args = parser.parse_args()
     record, photos = read_training_record(args.model), read_index(args.index)
     labels = record.pop("labels")
-    if {photo.label for photo in photos} != set(labels):
-        fail(f"{args.model} was trained on the labels {', '.join(labels)}, but {args.index} has others; run "
-             "`make train`")
+    check_labels(args.model, labels, photos)
 
-    from training.photos import load_split
     from training.tflite import to_tflite
 
     model = load_model(args.model)
     size = model.input_shape[1:3]
     train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
-    chosen = np.random.default_rng(0).permutation(len(train))[:args.calibration]
+    chosen = np.random.default_rng(0).permutation(len(train))[:CALIBRATION]
     calibration = load_split([train[i] for i in chosen], labels, size)
     network = to_tflite(model, args.quantize, calibration.images)
     record["quantize"] = args.quantize

@@ -69,12 +69,6 @@ def read_archive(path: Path) -> dict[str, bytes]:
     return files
 
 
-def garment_box(mask: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, right, top, bottom in pixels; a few stray pixels don't count."""
-    rows, columns = np.nonzero(mask)
-    return *np.percentile(columns, (0.5, 99.5)), *np.percentile(rows, (0.5, 99.5))
-
-
 def chin(hair: np.ndarray) -> float:
     """The row of the chin, estimated from the hair: a face is about 1.25 times as high as the hair is wide."""
     if not hair.any():
@@ -92,7 +86,9 @@ def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[t
         margin = draw.uniform(*MARGIN)
         if garment.mean() < MIN_AREA:
             continue
-        left, right, top, bottom = garment_box(garment)
+        rows, columns = np.nonzero(garment)
+        left, right = np.percentile(columns, (0.5, 99.5))  # a few stray pixels don't count
+        top, bottom = np.percentile(rows, (0.5, 99.5))
         inside = np.bincount(mask[int(top):int(bottom), int(left):int(right)].ravel(), minlength=len(kinds))
         inside[[kinds.index(name) for name in ("null", "skin", "hair")]] = 0
         if np.delete(inside, own).max() > MAX_COVERED * inside[own].sum():
@@ -142,8 +138,8 @@ def main() -> None:
     except (OSError, http.client.HTTPException, ValueError) as error:
         fail(f"can't get the photos: {error}; run again, or put {ARCHIVE}\n"
              f"  into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder)")
-    print_table(photos)
-    print(f"index {args.output}; train on it by make model.tflite EXTRA={args.output}")
+    print_table(photos, args.output)
+    print(f"train on it by: make model.tflite EXTRA={args.output}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 uses the archive in the mirror folder if it is there, otherwise downloads it (105 MB). An interrupted download resumes
 where it stopped, also in the next run. If the right photos are there already, only the index is written. The output is
-a table of labels and splits, whose last line is "total           3,068        341        372      3,781".
+a table of labels and splits, whose last row is "total           3,068        341        372      3,781".
 """
 import argparse
 import contextlib
@@ -135,8 +135,7 @@ def main() -> None:
              f"  put {ARCHIVE}\n    into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder),\n"
              "  train on your own photos: make model.tflite DATA=folder,\n"
              "  or train on drawn garments: make model.tflite DATASET=drawn")
-    print_table(photos)
-    print(f"data digest {args.digest[:12]}, index {args.output}")
+    print_table(photos, args.output)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from random import Random
 from PIL import Image, ImageChops, ImageDraw
 
 from common import fail
-from training.index import data_digest, locked, print_table, write_photos
+from training.index import locked, print_table, write_photos
 
 # The pieces of each garment, drawn in this order: the brightness of the colour, and the corners of the right half, from
 # -1 to 1 with y downwards. The left half is its mirror image.
@@ -94,15 +94,12 @@ def main() -> None:
                         help="training pictures per label; N/5 more for validation, N/3 for test [%(default)s]")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if args.per_label < 1:
-        parser.error("--per-label must be at least 1")
     try:
         with locked(args.output.parent):
             photos = write_photos(args.output, pictures(args.seed, args.per_label))
     except OSError as error:
         fail(f"can't write the pictures: {error}")
-    print_table(photos)
-    print(f"drawn with seed {args.seed}, data digest {data_digest(photos)[:12]}, index {args.output}")
+    print_table(photos, args.output)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from common import atomic, fail
 from labelling.run import label_on_all_cores, load_model
 from training.index import SPLITS, Photo, read_index
+from training.photos import check_labels
 
 
 def read_photos(index: Path, extra: Path | None) -> list[Photo]:
@@ -31,14 +32,6 @@ def read_photos(index: Path, extra: Path | None) -> list[Photo]:
     if name in SPLITS or not more:
         fail(f"{extra} must list validation photos, and its folder must not be named {', '.join(SPLITS)}")
     return photos + more
-
-
-def check_labels(model_path: Path, labels: list[str], photos: list[Photo]) -> None:
-    """End the script if the model and the photos have different labels."""
-    in_photos = sorted({photo.label for photo in photos})
-    if in_photos != sorted(labels):
-        fail(f"{model_path} has the labels {', '.join(labels)}, but the photos have {', '.join(in_photos)}; choose a "
-             "model and photos that belong together: set MODEL, DATASET or DATA")
 
 
 def predict(model_path: Path, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:

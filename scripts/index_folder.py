@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from common import fail
 from serving import FORMATS, preprocess
-from training.index import SPLITS, Photo, data_digest, hold_out, print_table, write_index
+from training.index import SPLITS, Photo, hold_out, print_table, write_index
 
 SPLIT_NAMES = {**dict(zip(SPLITS, SPLITS)), "valid": "validation", "val": "validation"}
 UNSUPPORTED = {".heic", ".heif", ".avif", ".tif", ".tiff"}
@@ -123,17 +123,16 @@ def main() -> None:
     left_out += [(file.path, reason) for file, (_, reason) in found if reason]
     if left_out:
         lines = [f"{str(path.relative_to(root))!r}: {reason}" for path, reason in left_out]
-        print(f"left out ({len(left_out):,}):{listing(lines)}", file=sys.stderr)
+        print(f"left out ({len(lines):,}):{listing(lines)}", file=sys.stderr)
     if faults := find_faults(photos, tree, root):
         fail(f"{root} can't be used for training as it is; nothing was written:{listing(faults)}\n{LAYOUT}")
 
     missing = [split for split in SPLITS if split not in {split for split, _ in tree}]
     photos = hold_out(photos, missing, args.seed)
     write_index(args.output, photos)
-    print_table(photos)
+    print_table(photos, args.output)
     if missing:
         print(f"moved from the training photos: {' and '.join(missing)}")
-    print(f"photos from {root}, data digest {data_digest(photos)[:12]}, index {args.output}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
     python scripts/predict.py --model artifacts/model.tflite --json photos/ https://example.org/shoe.jpg
 
 Takes photos, folders (searched recursively), globs, URLs, text files with one of these per line, and - for such a list
-on standard input. A single photo gets a bar per label; several get a line each, and a count per label at the end. The
-note "unfamiliar" says that a photo differs from the training photos, "low confidence" that the probability is low.
-A photo that can't be read is reported on stderr, the others are still labelled, and the exit status is 1.
+on standard input. A single photo gets bars for its five most probable labels; several photos get a line each, and a
+count per label at the end. The note "unfamiliar" says that a photo differs from the training photos, "low confidence"
+that the probability is low. A photo that can't be read is reported on stderr, the others are still labelled, and the
+exit status is 1.
 """
 import argparse
 import json
@@ -38,7 +39,7 @@ def show(result: Result, model: Model, args: argparse.Namespace, alone: bool) ->
                           "familiarity": round(result.familiarity, 3), "familiar": familiar, "model": model.digest,
                           "probabilities": dict(ranked)}), flush=True)
     elif alone:
-        print(f"{printable(result.image)}: {printable(name)}{note and f' ({note})'}\n{bars(ranked[:max(1, args.top)])}")
+        print(f"{printable(result.image)}: {printable(name)}{note and f' ({note})'}\n{bars(ranked[:5])}")
     else:
         width = max(map(len, model.labels))
         print(f"{printable(name):<{width}} {probability:7.1%}  {note:<14}  {printable(result.image)}", flush=True)
@@ -66,7 +67,6 @@ def main() -> None:
     parser.add_argument("image", nargs="+", help="a photo, folder, glob, URL, text file of these, or -")
     parser.add_argument("--model", type=Path, required=True, help="model.tflite")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
-    parser.add_argument("--top", type=int, default=5, help="number of labels with a bar [%(default)s]")
     args = parser.parse_args()
     try:
         sys.exit(0 if run(args) else 1)

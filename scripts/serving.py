@@ -11,16 +11,10 @@ from common import ROOT
 
 sys.path.insert(0, str(ROOT / "lambda"))
 
+from fetch import fetch_all  # noqa: E402, F401
 from model import THRESHOLDS, Model, Network  # noqa: E402, F401
 from preprocess import FORMATS, ImageError, preprocess  # noqa: E402, F401
 from request import RequestError  # noqa: E402, F401
-
-
-def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
-    """Fetch URLs with the API's limits: public addresses only, a time limit and a size limit."""
-    from fetch import fetch_all  # late, as it imports http, ssl and email
-
-    return fetch_all(urls)
 
 
 def load_handler(model: Path):

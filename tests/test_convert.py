@@ -8,9 +8,9 @@ from conftest import ROOT
 from convert import check, is_spoilt
 from model import Model, read_record
 from training.index import read_index, write_index
-from training.photos import Split, load_split
+from training.photos import Split
 from training.record import load_model, save_model
-from training_runs import SIZE, record_of, script, successful
+from training_runs import SIZE, load, record_of, script, successful
 
 RUNTIMES = {name: ROOT / ".venv" / name / "bin/python" for name in ("ai-edge-litert", "tflite-runtime")}
 
@@ -38,8 +38,7 @@ def test_every_format_loads_in_both_runtimes(converted, trained, runtime, quanti
 
 
 def test_the_formats_agree_with_keras(photos, converted, trained):
-    rows = [photo for photo in read_index(photos / "index.csv") if photo.split == "validation"]
-    images = load_split(rows, record_of(trained)["labels"], SIZE).images
+    images = load(photos, "validation").images
     wanted = np.concatenate(load_model(trained).predict(images.astype("float32"), verbose=0), axis=1)
     for quantize, tolerance in (("float32", 1e-4), ("float16", 1e-2), ("int8", 0.25)):
         model = Model(converted / f"{quantize}.tflite")
@@ -79,6 +78,10 @@ def test_the_tensors_of_a_file_have_unique_names(converted):
     assert len(names) == len(set(names)) and {b"probabilities", b"familiarity"} <= set(names)
 
 
+def convert(index, model, output):
+    return script("convert.py", "--index", index, "--model", model, "--output", output)
+
+
 def test_a_conversion_that_changes_the_answers_writes_nothing(photos, trained, tmp_path):
     # The same answers, but one feature is so much larger than the others that eight bits hold nothing of them.
     model = load_model(trained)
@@ -97,16 +100,11 @@ def test_a_conversion_that_changes_the_answers_writes_nothing(photos, trained, t
     assert {path.name for path in tmp_path.iterdir()} == {"model.keras", "model.tflite"}
 
 
-def convert(index, model, output):
-    return script("convert.py", "--index", index, "--model", model, "--output", output)
-
-
 @pytest.mark.parametrize("quantize, advice", [("int8", "try QUANTIZE=float16"), ("float16", "try QUANTIZE=float32"),
                                               ("float32", "versions of TensorFlow and Keras")])
 def test_a_spoilt_model_gets_advice_that_is_new(converted, quantize, advice):
     class Opposite:
         """Stands for the Keras model: it is sure of the next label."""
-
         def predict(self, images, **_):
             return np.roll([model.predict(np.uint8(image))[0] for image in images], 1, axis=1), None
 
@@ -117,8 +115,7 @@ def test_a_spoilt_model_gets_advice_that_is_new(converted, quantize, advice):
 
 
 @pytest.mark.parametrize("photos, lost, gained, changed, spoilt", [
-    (20, 1, 0, 1, False), (20, 2, 0, 2, True), (20, 1, 1, 2, False), (20, 0, 0, 3, True),
-    (341, 4, 0, 4, False), (341, 8, 0, 8, True), (341, 8, 4, 12, False), (341, 0, 0, 17, True), (341, 0, 8, 8, False),
+    (20, 1, 0, 1, False), (20, 2, 0, 2, True), (20, 1, 1, 2, False), (20, 0, 0, 3, True), (341, 0, 8, 8, False),
     (5000, 50, 0, 50, False), (5000, 70, 0, 70, True), (5000, 0, 0, 150, False), (5000, 0, 0, 180, True)])
 def test_changes_that_chance_explains_do_not_spoil_a_model(photos, lost, gained, changed, spoilt):
     before, after, targets = np.zeros(photos, int), np.zeros(photos, int), np.zeros(photos, int)
@@ -131,4 +128,4 @@ def test_changes_that_chance_explains_do_not_spoil_a_model(photos, lost, gained,
 def test_a_model_of_other_labels_is_refused(photos, trained, tmp_path):
     write_index(tmp_path / "index.csv", [row for row in read_index(photos / "index.csv") if row.label != "hue 3"])
     done = convert(tmp_path / "index.csv", trained, tmp_path / "model.tflite")
-    assert done.returncode == 1 and "was trained on the labels" in done.stderr
+    assert done.returncode == 1 and "the labels hue 0, hue 1" in done.stderr

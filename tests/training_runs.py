@@ -44,6 +44,13 @@ def record_of(path):
         return json.loads(archive.read("record.json"))
 
 
+def load(photos, split):
+    from training.index import read_index
+    from training.photos import load_split
+    rows = [photo for photo in read_index(photos / "index.csv") if photo.split == split]
+    return load_split(rows, [f"hue {hue}" for hue in range(10)], SIZE)
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """A folder with index.csv, 60 training, 20 validation and 20 test photos of ten hues, and backbone.keras."""

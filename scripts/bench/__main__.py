@@ -22,7 +22,7 @@ from statistics import quantiles
 from PIL import Image
 from tqdm import tqdm
 
-from bench.contenders import CONTENDERS, Contender, Failed
+from bench.contenders import CONTENDERS, Contender
 from bench.networks import make_networks
 from bench.tables import markdown
 from common import ROOT, atomic
@@ -50,7 +50,7 @@ def take_turns(contenders: list[Contender], photos: dict[str, Path], rounds: int
         for contender in [each for each in contenders if each not in errors]:
             try:
                 turns[contender].append(contender.turn(photos))
-            except Failed as error:
+            except RuntimeError as error:
                 errors[contender] = {"error": str(error)}
     return [contender._asdict() | (errors.get(contender) or summary(turns[contender]) | contender.facts())
             for contender in contenders]

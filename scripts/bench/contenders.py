@@ -16,10 +16,6 @@ NETWORKS = {"large": ROOT / "artifacts" / "release" / "model.tflite",
             "reference": CONVERTED / "reference.tflite"}
 
 
-class Failed(Exception):
-    """A contender is missing, or its process failed; the message says why."""
-
-
 class Contender(NamedTuple):
     """function: "handler" or "plain", see worker.py; network: a key of NETWORKS; engine: a key of ENGINES."""
     function: str
@@ -36,7 +32,7 @@ class Contender(NamedTuple):
     def turn(self, photos: dict[str, Path]) -> dict[str, float]:
         """The figures of one process, see worker.py; "start" is the time from its start to its first answer."""
         if not self.environment().exists():
-            raise Failed(f"{self.environment().name} is not installed: it has no wheel for this Python")
+            raise RuntimeError(f"{self.environment().name} is not installed: it has no wheel for this Python")
         spec = {**self._asdict(), "model": str(self.model()), "photos": {key: str(photos[key]) for key in photos}}
         command = [self.environment() / "bin" / "python", Path(__file__).with_name("worker.py"), json.dumps(spec)]
         started = time.perf_counter()
@@ -47,7 +43,7 @@ class Contender(NamedTuple):
             second, errors = process.communicate()
         if process.returncode:
             messages = [line.strip() for line in errors.splitlines() if line.strip()]
-            raise Failed(messages[-1][:200] if messages else f"exit status {process.returncode}")
+            raise RuntimeError(messages[-1][:200] if messages else f"exit status {process.returncode}")
         return {"start": start, **json.loads(first), **json.loads(second)}
 
     def facts(self) -> dict:

@@ -1,11 +1,8 @@
 """One turn of a contender of `make bench`, in a process of its own: its start, its times and its memory.
 
-    PYTHONPATH=lambda python scripts/bench/worker.py '{"function": "handler", "network": "large", "engine": "litert",
-        "model": "artifacts/release/model.tflite", "photos": {"small": "tests/photos/pants/jeans.jpg"}}'
-
+contenders.py starts it in the environment that has the engine, with lambda/ on the path, as in the Lambda image. It
 classifies the first photo and prints a line of JSON, from which the caller takes the time of a cold start. Then it
 measures requests with each photo and prints a second line. Times are in milliseconds, memory is in megabytes.
-It runs in any environment with the engine, NumPy and Pillow; lambda/ is on the path, as in the Lambda image.
 """
 import base64
 import io

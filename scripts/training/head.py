@@ -34,21 +34,6 @@ def build_classifier(backbone: keras.Model, size: tuple[int, int], labels: int, 
     return keras.Model(pixels, logits)
 
 
-def feature_extractor(backbone, shape: tuple[int, int, int]):
-    """A function that averages the feature maps of photos: uint8 [N, height, width, 3] -> float32 [N, channels].
-
-    It runs on the TensorFlow Lite interpreter, which is three times as fast as TensorFlow on a CPU.
-    """
-    pixels = keras.Input(shape)
-    features = keras.layers.GlobalAveragePooling2D()(backbone(pixels))
-    network = Network(to_tflite(keras.Model(pixels, features), "float32"), threads=os.cpu_count())
-
-    def extract(images: np.ndarray) -> np.ndarray:
-        return np.stack([network.run(image)[0] for image in tqdm(images, "backbone features", mininterval=1)])
-
-    return extract
-
-
 class HalfwayScaler(StandardScaler):
     """Scales channels half-way between one scale for all of them and one for each (the geometric mean of the two).
 
@@ -82,8 +67,16 @@ def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> 
 
 
 def extract_features(model: keras.Model, train: Split, validation: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The features of the N training photos and of their mirror images, float32 [2 N, channels], and of validation."""
-    extract = feature_extractor(model.get_layer("backbone"), train.images.shape[1:])
+    """The features of the N training photos and of their mirror images, float32 [2 N, channels], and of validation.
+
+    They are computed by the TensorFlow Lite interpreter, which is three times as fast as TensorFlow on a CPU.
+    """
+    features = keras.Model(model.input, model.get_layer("features").output)
+    network = Network(to_tflite(features, "float32"), threads=os.cpu_count())
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        return np.stack([network.run(image)[0] for image in tqdm(images, "backbone features", mininterval=1)])
+
     return np.concatenate([extract(train.images), extract(train.images[:, :, ::-1])]), extract(validation.images)
 
 

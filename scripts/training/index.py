@@ -132,8 +132,8 @@ def data_digest(photos: list[Photo]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def print_table(photos: list[Photo]) -> None:
-    """Print how many photos each label has in each split."""
+def print_table(photos: list[Photo], index: Path) -> None:
+    """Print how many photos each label has in each split, the data digest, and where the index is."""
     rows = [(label, Counter(photo.split for photo in photos if photo.label == label))
             for label in sorted({photo.label for photo in photos})]
     rows.append(("total", Counter(photo.split for photo in photos)))
@@ -142,3 +142,4 @@ def print_table(photos: list[Photo]) -> None:
     for label, counts in rows:
         numbers = [*(counts[split] for split in SPLITS), counts.total()]
         print(f"{label:<{width}}", *(f"{number:>10,}" for number in numbers))
+    print(f"data digest {data_digest(photos)[:12]}, index {index}")

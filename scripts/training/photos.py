@@ -1,5 +1,6 @@
 """The photos of a split as arrays, preprocessed as in serving."""
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,14 @@ class Split(NamedTuple):
     images: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+
+
+def check_labels(model: Path, labels: list[str], photos: list[Photo]) -> None:
+    """End the script if a model and the photos have different labels."""
+    in_photos = sorted({photo.label for photo in photos})
+    if in_photos != sorted(labels):
+        fail(f"{model} has the labels {', '.join(labels)}, but the photos have {', '.join(in_photos)}; choose a model "
+             "and photos that belong together: set MODEL, DATASET or DATA")
 
 
 def load_split(photos: list[Photo], labels: list[str], size: tuple[int, int]) -> Split:
