@@ -10,9 +10,11 @@ class Server:
     """A TCP server: behaviour(connection, request) answers each connection; None says nothing and closes.
 
     connections counts them, requests holds what was sent up to the blank line (or TLS's first message).
+    With an SSL context as `tls`, the server speaks TLS.
     """
 
-    def __init__(self, behaviour: Callable | None = None, address: str = "127.0.0.77"):
+    def __init__(self, behaviour: Callable | None = None, address: str = "127.0.0.77", tls=None):
+        self.tls = tls
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.behaviour, self.connections, self.requests, self.ended = behaviour, 0, [], threading.Event()
         self.socket = socket.create_server((address, 0), family=family, dualstack_ipv6=":" in address)
@@ -29,6 +31,8 @@ class Server:
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             try:
+                if self.tls:
+                    connection = self.tls.wrap_socket(connection, server_side=True)
                 if self.behaviour:
                     request = b""
                     while b"\r\n\r\n" not in request and request[:1] != b"\x16" and (received := connection.recv(4096)):
@@ -73,9 +77,9 @@ def reply(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **hea
     handler.wfile.write(body)
 
 
-def replying(*parts: bytes) -> Callable:
+def replying(content: bytes) -> Callable:
     """A behaviour: send these bytes and nothing else."""
-    return lambda connection, request: [connection.sendall(part) for part in parts]
+    return lambda connection, request: connection.sendall(content)
 
 
 def http(body: bytes = b"", status: str = "200 OK", **headers: object) -> bytes:

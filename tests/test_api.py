@@ -8,19 +8,23 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import api
+import hostile
 import loopback
 from api import KINDS, encoded, event, form, picture
 from conftest import ROOT
 
 SERVING = ROOT / ".venv" / "ai-edge-litert" / "bin" / "python"
 RED = picture("red")
+JPEG = {"content_type": "image/jpeg"}
 JSON = {"content_type": "application/json"}
+FORM = {"content_type": "multipart/form-data; boundary=----form"}
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +34,11 @@ def function(tmp_path_factory):
                     history=[{"epoch": 1}], suspects=[{"path": "x"}])
 
 
-@pytest.fixture
-def ask(function):
-    """Ask the handler; returns the response with its JSON parsed."""
+@pytest.fixture(params=KINDS)
+def ask(function, request):
+    """Ask the handler by each kind of event; returns the response with its JSON parsed."""
     def ask(*arguments, **options):
-        response = function.lambda_handler(event(*arguments, **options), None)
+        response = function.lambda_handler(event(*arguments, kind=request.param, **options), None)
         body = response["body"]
         is_json = response["headers"]["Content-Type"] == "application/json"
         return SimpleNamespace(status=response["statusCode"], headers=response["headers"],
@@ -52,21 +56,15 @@ def photo_url(monkeypatch):
         yield f"http://127.0.0.77:{server.port}/red.jpg"
 
 
-def wrapped(content: bytes) -> str:
-    return base64.encodebytes(content).decode()
-
-
 # Ways to send the red picture: body and headers.
 GOOD = {
-    "JPEG": (RED, {"content_type": "image/jpeg"}), "PNG": (picture(kind="PNG"), {"content_type": "image/png"}),
-    "WEBP": (picture(kind="WEBP", lossless=True), {"content_type": "image/webp"}),
-    "wrong type": (picture(kind="PNG"), {"content_type": "image/jpeg"}),
-    "type with parameter": (RED, {"content_type": "image/jpeg; q=1"}),
+    "JPEG": (RED, JPEG),
+    "wrong type": (picture(kind="PNG"), JPEG),
     "type in capitals": (RED, {"CONTENT_TYPE": "IMAGE/JPEG"}),
-    "header in capitals": (RED, {"Content_Type": "image/jpeg"}),
     "binary": (RED, {"content_type": "application/octet-stream"}),
-    "no type": (RED, {}), "curl's own type": (RED, {"content_type": "application/x-www-form-urlencoded"}),
-    "base64": ({"image": encoded(RED)}, JSON), "base64 in lines": ({"image": wrapped(RED)}, JSON),
+    "curl's own type": (RED, {"content_type": "application/x-www-form-urlencoded"}),
+    "base64": ({"image": encoded(RED)}, JSON),
+    "base64 in lines": ({"image": base64.encodebytes(RED).decode()}, JSON),
     "base64 for URLs": ({"image": base64.urlsafe_b64encode(RED).decode()}, JSON),
     "base64 without padding": ({"image": encoded(RED).rstrip("=")}, JSON),
     "data URL": ({"image": "data:image/jpeg;base64," + encoded(RED)}, JSON),
@@ -75,34 +73,28 @@ GOOD = {
     "JSON, other keys too": ({"image": encoded(RED), "id": 7}, JSON),
     "JSON by curl -d": ({"image": encoded(RED)}, {"content_type": "application/x-www-form-urlencoded"}),
     "JSON in UTF-16": (json.dumps({"image": encoded(RED)}).encode("utf-16"), JSON),
-    "form": (form(RED), {"content_type": "multipart/form-data; boundary=----form"}),
     "form, quoted boundary": (form(RED, boundary="a b"), {"content_type": 'multipart/form-data; boundary="a b"'}),
     "form, any name": (form(RED, name="x", filename="ü"), {"content_type": "Multipart/Form-Data; Boundary=----form"}),
-    "form with text in it": (b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
-                             + form(RED, boundary="b"),
-                             {"content_type": "multipart/form-data; charset=utf-8; boundary=b"}),
-    "form without a file name": (form(RED).replace(b'; filename="photo.jpg"', b""), {
-        "content_type": "multipart/form-data; boundary=----form"}),
+    "form with text in it": (
+        b'------form\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n' + form(RED),
+        {"content_type": "multipart/form-data; charset=utf-8; boundary=----form"}),
+    "form with only a type": (form(RED, name="x").replace(b'; filename="photo.jpg"', b""), FORM),
     "form with only a field name": (
-        b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + RED + b"\r\n--b--",
-        {"content_type": "multipart/form-data; boundary=b"}),
-    "form with an empty field": (b'--b\r\nContent-Disposition: form-data; name="f"; filename=""\r\n\r\n\r\n'
-                                 + form(RED, boundary="b"), {"content_type": "multipart/form-data; boundary=b"})}
+        b'------form\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + RED + b"\r\n------form--", FORM),
+    "form with an empty field": (form(b"", filename="").removesuffix(b"------form--\r\n") + form(RED), FORM)}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", GOOD)
-def test_every_kind_of_request_gets_the_same_answer(way, kind, ask):
+def test_every_kind_of_request_gets_the_same_answer(way, ask):
     body, headers = GOOD[way]
-    response = ask(body=body, kind=kind, **headers)
+    response = ask(body=body, **headers)
     assert response.status == 200
     assert [*response.body] == ["red", "blue", "green"]
     assert response.body == pytest.approx({"red": 0.97, "blue": 0.015, "green": 0.015}, abs=0.02)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_url_gets_the_labels_of_its_photo(kind, ask, photo_url):
-    assert [*ask(body={"url": photo_url}, kind=kind).body][0] == "red"
+def test_a_url_gets_the_labels_of_its_photo(ask, photo_url):
+    assert [*ask(body={"url": photo_url}).body][0] == "red"
 
 
 def test_the_direct_event_gets_the_plain_mapping(function, photo_url):
@@ -112,35 +104,28 @@ def test_the_direct_event_gets_the_plain_mapping(function, photo_url):
     assert [*by_url] == ["red", "blue", "green"] and all(type(score) is float for score in by_url.values())
 
 
-@pytest.mark.parametrize("sent, words", [({"url": "http://127.0.0.1/"}, "not a public"), ({"image": "!"}, "base64"),
-                                         ({}, '"url"'), ([], '"url"'), (None, '"url"'), ("x", '"url"'), (7, '"url"')])
+@pytest.mark.parametrize("sent, words", [
+    ({"url": "http://127.0.0.1/"}, "not a public"), ({"image": "!"}, "base64"), ({}, '"url"'), ([], '"url"')])
 def test_a_bad_direct_event_gets_an_error(function, sent, words):
     answer = function.lambda_handler(sent, None)
     assert [*answer] == ["error"] and words in answer["error"]
 
 
-# As AWS documents them, shortened.
-REST = {"resource": "/predict", "path": "/predict", "httpMethod": "POST", "headers": {"content-type": "image/jpeg"},
-        "multiValueHeaders": {"content-type": ["image/jpeg"]}, "queryStringParameters": None, "pathParameters": None,
-        "stageVariables": None, "requestContext": {"resourcePath": "/predict", "httpMethod": "POST", "stage": "prod",
-                                                   "path": "/prod/predict", "requestId": "id-1"},
+REST = event(body=RED, **JPEG)
+# As AWS documents it, shortened.
+HTTP = {"version": "2.0", "rawPath": "/pre/predict", "rawQueryString": "", "headers": {"content-type": "image/jpeg"},
+        "requestContext": {"http": {"method": "POST", "path": "/pre/predict"}, "requestId": "id-1", "stage": "pre"},
         "body": encoded(RED), "isBase64Encoded": True}
-HTTP = {"version": "2.0", "routeKey": "POST /predict", "rawPath": "/predict", "rawQueryString": "",
-        "headers": {"content-type": "image/jpeg"}, "requestContext": {
-            "http": {"method": "POST", "path": "/predict", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
-            "requestId": "id-1", "stage": "$default", "apiId": "a"}, "body": encoded(RED), "isBase64Encoded": True}
 
 
 @pytest.mark.parametrize("variant", [
-    REST, {**REST, "path": "/shop/predict"},  # a custom domain with a base path
-    {**REST, "resource": "/{proxy+}", "path": "/predict/"}, {**REST, "headers": None},
-    {**REST, "multiValueHeaders": None}, HTTP, {**HTTP, "requestContext": {**HTTP["requestContext"], "stage": "pre"}},
-    {**HTTP, "rawPath": "/prod/predict", "requestContext": {
-        **HTTP["requestContext"], "stage": "prod"}}])
+    {**REST, "resource": "/predict", "path": "/shop/predict"}, {**REST, "path": "/predict/"},
+    HTTP, {**HTTP, "rawPath": "/predict"}],
+    ids=["base path of a domain", "proxy with a slash", "stage", "no stage, as under a domain"])
 def test_events_are_understood_as_aws_sends_them(variant, function, capsys):
     response = function.lambda_handler(variant, None)
     assert response["statusCode"] == 200 and next(iter(json.loads(response["body"]))) == "red"
-    assert json.loads(capsys.readouterr().out)["request_id"] == "id-1"
+    assert json.loads(capsys.readouterr().out)["request_id"] == variant["requestContext"]["requestId"]
 
 
 # As an Application Load Balancer sends them: its target group may have multi-value headers, or not.
@@ -158,15 +143,11 @@ def test_a_load_balancer_gets_headers_in_the_form_that_it_sends(function):
     assert lists["multiValueHeaders"] == {name: [value] for name, value in plain["headers"].items()}
 
 
-MANY = {"content_type": "multipart/form-data; boundary=----form"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("body, headers", [
     ({"images": [encoded(RED), encoded(picture("blue")), "?", encoded(b"text"), encoded(RED[:300])]}, JSON),
-    (form(RED, picture("blue"), b"", b"text", RED[:300]), MANY)])
-def test_several_photos_get_a_list_with_errors_in_their_places(body, headers, kind, ask):
-    response = ask(target="/predict?top=1", body=body, kind=kind, **headers)
+    (form(RED, picture("blue"), b"", b"text", RED[:300]), FORM)])
+def test_several_photos_get_a_list_with_errors_in_their_places(body, headers, ask):
+    response = ask(target="/predict?top=1", body=body, **headers)
     assert response.status == 200
     red, blue, *errors = response.body
     assert red == {"predictions": {"red": pytest.approx(0.97, abs=0.02)}, "confident": True, "familiar": True}
@@ -180,77 +161,62 @@ def test_a_list_of_urls_gets_a_list(ask, photo_url):
     assert [item.get("status", 200) for item in response.body] == [200, 403, 200, 400]
 
 
-def test_a_list_of_one_photo_gets_a_list(ask):
-    assert len(ask(body={"images": [encoded(RED)]}).body) == 1
-
-
 # Body, headers, status and words.
 BAD = {
     "nothing": (b"", {}, 400, "the body is empty"),
-    "no JSON": (b"{", JSON, 400, "not valid JSON"), "text": (b"hello", {"content_type": "text/plain"}, 415, "JPEG"),
-    "a word": (b"hello", JSON, 400, "not valid JSON"), "null": (b"null", JSON, 400, '"url"'),
-    "list": (b"[1]", JSON, 400, '"url"'), "number": (b"7", JSON, 400, '"url"'),
-    "deep": (b"[" * 100_000, JSON, 400, "not valid JSON"), "digits": (b"9" * 9999, JSON, 400, "not valid JSON"),
+    "text": (b"hello", {"content_type": "text/plain"}, 415, "JPEG"),
+    "html": (b"<html>", {"content_type": "text/html"}, 415, "text/html is not supported"),
+    "no JSON": (b"{", JSON, 400, "not valid JSON"),
+    "deep": (b"[" * 100_000, JSON, 400, "not valid JSON"),
+    "digits": (b"9" * 9999, JSON, 400, "not valid JSON"),
     "no UTF-8": (b'{"url": "\xff"}', JSON, 400, "not valid JSON"),
-    "empty object": ({}, JSON, 400, '"url"'), "other keys": ({"link": "x"}, JSON, 400, '"url"'),
+    "list": (b"[1]", JSON, 400, '"url"'),
+    "other keys": ({"link": "x"}, JSON, 400, '"url"'),
     "two keys": ({"url": "x", "image": "y"}, JSON, 400, "one of"),
     "url of no text": ({"url": 7}, JSON, 400, '"url" must be text'),
     "empty url": ({"url": ""}, JSON, 400, "must be text"),
-    "null url": ({"url": None}, JSON, 400, "must be text"), "list in url": ({"url": ["x"]}, JSON, 400, "must be text"),
     "urls of no list": ({"urls": "x"}, JSON, 400, "list of 1 to 16"),
     "no urls": ({"urls": []}, JSON, 400, "list of 1 to 16"),
     "many urls": ({"urls": ["x"] * 17}, JSON, 400, "list of 1 to 16"),
     "mixed": ({"images": ["", 1]}, JSON, 400, "must be text"),
     "a bad url": ({"url": "shirt.jpg"}, JSON, 400, "https://"),
-    "file url": ({"url": "file:///etc/passwd"}, JSON, 400, "https://"),
     "inner url": ({"url": "http://169.254.169.254/"}, JSON, 403, "not a public address"),
     "port": ({"url": "http://example.com:8080/"}, JSON, 403, "port 8080"),
-    "s3": ({"url": "s3://bucket/key"}, JSON, 403, "S3_BUCKETS"),
     "unknown host": ({"url": "http://nowhere.invalid/"}, JSON, 502, "nowhere.invalid is not known"),
-    "no base64": ({"image": "?!"}, JSON, 400, "base64"),
-    "base64 of text": ({"image": encoded(b"hello")}, JSON, 415, "JPEG"),
-    "base64, odd": ({"image": "A"}, JSON, 400, "base64"), "surrogate": (b'{"image": "\\ud800"}', JSON, 400, "base64"),
-    "html": (b"<html>", {"content_type": "text/html"}, 415, "text/html is not supported"),
-    "video": (b"x", {"content_type": "video/mp4"}, 415, "video/mp4 is not supported"),
-    "heic": (b"\0\0\0\x18ftypheic" + bytes(99), {"content_type": "image/heic"}, 415, "JPEG, PNG"),
-    "svg": (b"<svg/>", {"content_type": "image/svg+xml"}, 415, "JPEG, PNG"),
-    "cut": (RED[:300], {"content_type": "image/jpeg"}, 422, "is the file complete"),
-    "bomb": (RED[:RED.index(b"\xff\xc0") + 5] + b"\xff\xff\xff\xff" + RED[RED.index(b"\xff\xc0") + 9:],
-             {"content_type": "image/jpeg"}, 413, "over 104 million pixels"),
-    "large": (bytes(10_000_001), {"content_type": "image/jpeg"}, 413, "10 MB"),
-    "form, no boundary": (form(RED), {"content_type": "multipart/form-data"}, 400, "boundary"),
-    "form, other boundary": (form(RED), {"content_type": "multipart/form-data; boundary=x"}, 400, "cut short"),
-    "form cut": (form(RED)[:-20], MANY, 400, "cut short"),
-    "form without files": (b"------form--\r\n", MANY, 400, "0 files"),
-    "form of text": (b'------form\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n------form--', MANY, 400,
-                     "0 files"),
-    "form of many": (form(*[b"x"] * 17), MANY, 400, "17 files"),
-    "form of very many": (form(*[b"x"] * 9999), MANY, 400, "over 100 parts"),
     "host of dots": ({"url": "http://" + "." * 7900 + "/"}, JSON, 400, "host is not valid"),
     "host of long names": ({"url": "http://" + "a" * 99 + ".example/"}, JSON, 400, "host is not valid"),
-    "long url": ({"url": "http://" + "é" * 200_000 + ".example/"}, JSON, 400, "longer than 8000")}
+    "long url": ({"url": "http://" + "é" * 200_000 + ".example/"}, JSON, 400, "longer than 8000"),
+    "base64, odd": ({"image": "A"}, JSON, 400, "base64"),
+    "surrogate": (b'{"image": "\\ud800"}', JSON, 400, "base64"),
+    "cut": (RED[:300], JPEG, 422, "is the file complete"),
+    "bomb": (hostile.jpeg(65000, 65000), JPEG, 413, "over 104 million pixels"),
+    "large": (bytes(10_000_001), JPEG, 413, "10 MB"),
+    "form, no boundary": (form(RED), {"content_type": "multipart/form-data"}, 400, "boundary"),
+    "form, other boundary": (form(RED, boundary="x"), FORM, 400, "cut short"),
+    "form cut": (form(RED)[:-20], FORM, 400, "cut short"),
+    "form without files": (form(), FORM, 400, "0 files"),
+    "form of many": (form(*[b"x"] * 17), FORM, 400, "17 files"),
+    "form of very many": (form(*[b"x"] * 9999), FORM, 400, "over 100 parts")}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_request_is_refused_with_the_reason(case, kind, ask):
+def test_a_bad_request_is_refused_with_the_reason(case, ask):
     body, headers, status, words = BAD[case]
-    response = ask(body=body, kind=kind, **headers)
+    response = ask(body=body, **headers)
     assert response.status == status
     assert [*response.body] == ["error"] and words in response.body["error"]
     assert response.headers["Access-Control-Allow-Origin"] == "*"
 
 
-@pytest.mark.parametrize("broken", [{"body": "?", "isBase64Encoded": True}, {"body": {"url": "x"}}, {"body": ["x"]}])
+@pytest.mark.parametrize("broken", [{"body": "?", "isBase64Encoded": True}, {"body": ["x"]}])
 def test_an_event_with_a_broken_body_is_refused(broken, function):
     assert function.lambda_handler({**REST, **broken}, None)["statusCode"] == 400
 
 
 @pytest.mark.parametrize("top, count", [("1", 1), ("2", 2), ("3", 3), ("99", 3), ("999999999", 3), ("01", 1)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_top_limits_the_number_of_labels(top, count, kind, ask):
-    whole = ask(body=RED, kind=kind).body
-    assert ask(target=f"/predict?top={top}", body=RED, kind=kind).body == dict([*whole.items()][:count])
+def test_top_limits_the_number_of_labels(top, count, ask):
+    whole = ask(body=RED).body
+    assert ask(target=f"/predict?top={top}", body=RED).body == dict([*whole.items()][:count])
 
 
 @pytest.mark.parametrize("top", ["0", "-1", "1.5", "x", "", "²", "٣", "1e3", "9999999999", "1,2"])
@@ -260,32 +226,26 @@ def test_top_must_be_a_whole_number(top, ask):
 
 
 @pytest.mark.parametrize("method, target, status, allow", [
-    ("GET", "/predict", 405, "POST, OPTIONS"), ("DELETE", "/predict", 405, "POST, OPTIONS"),
-    ("HEAD", "/predict", 405, "POST, OPTIONS"), ("POST", "/", 405, "GET, HEAD, OPTIONS"),
-    ("PUT", "/health", 405, "GET, HEAD, OPTIONS"), ("GET", "/nothing", 404, None), ("POST", "/predict/x", 404, None),
-    ("GET", "/model.tflite", 404, None), ("GET", "/../etc/passwd", 404, None),
-    ("BREW", "/", 405, "GET, HEAD, OPTIONS")])
-@pytest.mark.parametrize("kind", KINDS)
-def test_unknown_paths_get_404_and_other_methods_405(method, target, status, allow, kind, ask):
-    response = ask(method, target, kind=kind)
+    ("GET", "/predict", 405, "POST, OPTIONS"), ("HEAD", "/predict", 405, "POST, OPTIONS"),
+    ("BREW", "/", 405, "GET, HEAD, OPTIONS"), ("POST", "/health", 405, "GET, HEAD, OPTIONS"),
+    ("POST", "/predict/x", 404, None), ("GET", "/model.tflite", 404, None), ("GET", "/../etc/passwd", 404, None)])
+def test_unknown_paths_get_404_and_other_methods_405(method, target, status, allow, ask):
+    response = ask(method, target)
     assert (response.status, response.headers.get("Allow")) == (status, allow)
     assert method == "HEAD" or "error" in response.body
 
 
-@pytest.mark.parametrize("target, allow", [("/", "GET, HEAD, OPTIONS"), ("/health", "GET, HEAD, OPTIONS"),
-                                           ("/predict", "POST, OPTIONS")])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_preflight_request_is_answered_with_the_methods(target, allow, kind, ask):
-    response = ask("OPTIONS", target, kind=kind, origin="https://shop.example")
+@pytest.mark.parametrize("target, allow", [("/health", "GET, HEAD, OPTIONS"), ("/predict", "POST, OPTIONS")])
+def test_a_preflight_request_is_answered_with_the_methods(target, allow, ask):
+    response = ask("OPTIONS", target, origin="https://shop.example")
     assert (response.status, response.body) == (204, "")
     assert response.headers["Access-Control-Allow-Methods"] == allow
     assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert "Content-Type" in response.headers["Access-Control-Allow-Headers"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_health_is_the_model_card_without_history_and_suspects(kind, ask):
-    card = ask("GET", "/health", kind=kind).body
+def test_health_is_the_model_card_without_history_and_suspects(ask):
+    card = ask("GET", "/health").body
     assert card["versions"].keys() == {"python", "numpy", "pillow", "ai_edge_litert"}
     del card["versions"], card["model"]
     assert card == {"status": "ok", "labels": ["blue", "green", "red"], "size": [40, 30], "confidence_threshold": 0.6,
@@ -311,7 +271,7 @@ def test_the_policy_of_the_page_allows_only_its_own_script_and_style(ask):
 
 
 def test_probabilities_are_sorted_and_sum_to_one(ask):
-    for colour in ("red", "green", "blue", "grey", "white", "orange", (90, 91, 92)):
+    for colour in ("red", "grey", "orange", (90, 91, 92)):
         scores = [*ask(body=picture(colour)).body.values()]
         assert scores == sorted(scores, reverse=True) and abs(sum(scores) - 1) < 1e-6
 
@@ -339,11 +299,6 @@ def test_every_answer_and_log_line_names_the_model(request_, ask, function, caps
     assert ask(**request_).headers["X-Model"] == digest
     assert json.loads(capsys.readouterr().out)["model"] == digest
     assert ask("GET", "/health").body["model"] == digest
-
-
-def test_answers_of_a_model_without_thresholds_are_confident(tmp_path):
-    response = api.load(tmp_path).lambda_handler(event(body=picture("grey")))
-    assert response["statusCode"] == 200 and "X-Confidence" not in response["headers"]
 
 
 @pytest.mark.parametrize("memory, threads", [("128", 1), ("1769", 1), ("3008", 2), ("3538", 2), ("10240", 6)])
@@ -449,10 +404,7 @@ proxy_events = st.fixed_dictionaries({"httpMethod": METHODS | anything}, optiona
 @pytest.fixture(scope="module")
 def offline():
     """No host name resolves, so that no generated URL is fetched."""
-    def getaddrinfo(*_, **__):
-        raise socket.gaierror
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with mock.patch("socket.getaddrinfo", side_effect=socket.gaierror):
         yield
 
 
@@ -475,33 +427,28 @@ def test_any_other_event_gets_an_answer(function, offline, sent):
     json.dumps(function.lambda_handler(sent, None))
 
 
-# lambda/ in an environment of its own.
+# Settings and imports.
 
-def serve_alone(script: str, *arguments, **environment) -> str:
-    """Run a script in the environment that has only the packages that serving needs."""
-    if not SERVING.exists():
-        pytest.skip(f"{SERVING} is not there; `make .venv/ai-edge-litert/.installed` makes it")
-    return subprocess.run([SERVING, "-c", script, *map(str, arguments)],
-                          env={"PYTHONPATH": str(ROOT / "lambda"), **environment}, check=True, capture_output=True,
-                          text=True, timeout=300).stdout.splitlines()[-1]
+def test_cors_can_be_limited_to_one_origin(tmp_path, monkeypatch):
+    monkeypatch.setenv("CORS_ORIGIN", "https://shop.example")
+    response = api.load(tmp_path).lambda_handler(event("GET", "/x"))
+    assert response["headers"]["Access-Control-Allow-Origin"] == "https://shop.example"
 
 
-def test_serving_imports_no_tensorflow_and_network_code_only_for_urls(tmp_path, function):
-    (tmp_path / "red.jpg").write_bytes(RED)
-    loaded = json.loads(serve_alone(
-        "import base64, json, sys, lambda_function as function\n"
-        "function.lambda_handler({'image': base64.b64encode(open(sys.argv[1], 'rb').read()).decode()})\n"
-        "print(json.dumps(sorted(sys.modules)))", tmp_path / "red.jpg", MODEL_PATH=function.model_path))
+IMPORTED = """
+import json, sys, lambda_function
+lambda_function.lambda_handler({"image": sys.argv[1]})
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.skipif(not SERVING.exists(), reason=f"needs {SERVING}; `make .venv/ai-edge-litert/.installed` makes it")
+def test_serving_imports_no_tensorflow_and_network_code_only_for_urls(function):
+    output = subprocess.run([SERVING, "-c", IMPORTED, encoded(RED)], check=True, capture_output=True, text=True,
+                            env={"PYTHONPATH": str(ROOT / "lambda"), "MODEL_PATH": function.model_path}).stdout
+    loaded = json.loads(output.splitlines()[-1])
     top_level = {name.partition(".")[0] for name in loaded}
     others = top_level - set(sys.stdlib_module_names) - {"__main__", "__mp_main__"}
     own = {path.stem for path in (ROOT / "lambda").glob("*.py")}
     assert {name for name in others - own if not name.startswith("_")} == {"numpy", "PIL", "ai_edge_litert"}
     assert not {"ssl", "http.client", "email", "urllib.request", "boto3", "fetch"} & set(loaded)
-
-
-def test_cors_can_be_limited_to_one_origin(function):
-    origin = serve_alone("import lambda_function as function\n"
-                         "print(function.lambda_handler({'httpMethod': 'GET', 'path': '/x'})['headers']"
-                         "['Access-Control-Allow-Origin'])", MODEL_PATH=function.model_path,
-                         CORS_ORIGIN="https://shop.example")
-    assert origin == "https://shop.example"

@@ -28,35 +28,29 @@ print(json.dumps([platform.machine(), answers]))
 """
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """A real photo and drawn garments."""
-    folder = tmp_path_factory.mktemp("photos")
-    shutil.copy2(ROOT / "tests" / "photos" / "pants" / "jeans.jpg", folder)
-    for number, (_, content) in enumerate(islice(pictures(seed=1, per_label=1), 12)):
-        (folder / f"{number}.jpg").write_bytes(content)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory) -> str:
+@pytest.fixture
+def image(tmp_path) -> str:
     """The id of the image for arm64."""
     if platform.machine() != "aarch64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
         pytest.skip("needs qemu-user-static, registered with binfmt_misc")
     if subprocess.run(["docker", "image", "inspect", BASE], capture_output=True).returncode:
         pytest.skip(f"needs a Docker engine with {BASE} (tests/docker/base.sh)")
-    folder = project_copy(tmp_path_factory.mktemp("project"))
+    folder = project_copy(tmp_path / "project")
     subprocess.run(["make", "artifacts/image.iid", "ARCH=arm64", f"BASE_IMAGE={BASE}", f"MODEL={RELEASED}",
                     "CONTAINER=arm-test"], cwd=folder, check=True, env=clean_environment(), timeout=900)
     return (folder / "artifacts" / "image.iid").read_text().strip()
 
 
 def output(*command: object, **options) -> list:
-    ran = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True, timeout=900, **options)
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=900, **options)
     return json.loads(ran.stdout.splitlines()[-1])
 
 
-def test_the_image_for_arm64_gives_the_same_labels_and_close_probabilities(image, photos):
+def test_the_image_for_arm64_gives_the_same_labels_and_close_probabilities(image, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(ROOT / "tests" / "photos" / "pants", photos)
+    for number, (_, content) in enumerate(islice(pictures(seed=1, per_label=1), 12)):
+        (photos / f"{number}.jpg").write_bytes(content)
     # Without the tmpfs the interpreter reads about this computer's processors there, and hangs under qemu 7.2.
     machine, answers = output(
         "docker", "run", "--rm", "--network", "none", "--tmpfs", "/sys/devices/system/cpu",

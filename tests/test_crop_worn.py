@@ -1,9 +1,7 @@
 """Worn garments: what is cut out of street photos, what is left out, and wrong archives."""
-import csv
 import hashlib
 import io
 import random
-import sys
 import tarfile
 
 import numpy as np
@@ -12,6 +10,8 @@ from PIL import Image
 from scipy.io import savemat
 
 import crop_worn
+from training.index import read_index
+from training_runs import script, successful
 
 KINDS = ["null", "hair", "skin", "bag", *(name for names in crop_worn.LABELS.values() for name in names)]
 SIZE = 120, 200  # of a drawn photo: width, height
@@ -25,53 +25,41 @@ def drawn(*parts: tuple[str, tuple[int, int, int, int]]) -> np.ndarray:
     return mask
 
 
-HAIR = ("hair", (50, 10, 70, 30))
-DRESSED = drawn(HAIR, ("t-shirt", (40, 40, 80, 90)), ("shorts", (42, 90, 78, 120)), ("shoes", (40, 180, 80, 195)))
+HAIR, SHIRT = ("hair", (50, 10, 70, 30)), ("t-shirt", (40, 40, 80, 90))
+DRESSED = drawn(HAIR, SHIRT, ("shorts", (42, 90, 78, 120)), ("shoes", (40, 180, 80, 195)))
 
 
-def archive(masks: dict[int, np.ndarray]) -> bytes:
-    """A .tar.gz like GitHub's, with a grey photo for each mask."""
-    file, names = io.BytesIO(), np.array([KINDS], object)
-
+def archive(masks: dict[int, np.ndarray]) -> tuple[bytes, str]:
+    """A .tar.gz like GitHub's, with a grey photo for each mask, and the digest of what is taken from it."""
     def matlab(**values):
         content = io.BytesIO()
         savemat(content, values)
         return content.getvalue()
 
-    files = {"README.md": b"", "photos/2000.jpg": b"a photo without mask", "label_list.mat": matlab(label_list=names)}
+    files = {"label_list.mat": matlab(label_list=np.array([KINDS], object))}
     for number, mask in masks.items():
         photo = io.BytesIO()
         Image.new("RGB", SIZE, "grey").save(photo, "JPEG")
         files |= {f"photos/{number:04}.jpg": photo.getvalue(),
                   f"annotations/pixel-level/{number:04}.mat": matlab(groundtruth=mask)}
+    lines = "".join(f"{name} {hashlib.sha256(data).hexdigest()}\n" for name, data in sorted(files.items()))
+    file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for name, data in files.items():
+        for name, data in {"README.md": b"", "photos/2000.jpg": b"a photo without mask", **files}.items():
             member = tarfile.TarInfo(f"clothing-1234/{name}")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    return file.getvalue()
+    return file.getvalue(), hashlib.sha256(lines.encode()).hexdigest()
 
 
 @pytest.fixture
 def crop(tmp_path, monkeypatch):
-    """crop(archive): run the script on an archive in the mirror folder; returns the rows of index.csv."""
-    def run(content: bytes, digest: str | None = None):
+    """crop(archive, digest) runs the script on an archive in the mirror folder."""
+    def run(content: bytes, digest: str):
         (tmp_path / crop_worn.ARCHIVE).write_bytes(content)
-        monkeypatch.setattr(sys, "argv", ["crop_worn.py", "--mirror", str(tmp_path), "--output",
-                                          str(tmp_path / "worn/index.csv")])
-        monkeypatch.setattr(crop_worn, "DIGEST", digest or digest_of(content))
-        crop_worn.main()
-        with open(tmp_path / "worn/index.csv", newline="") as file:
-            return list(csv.DictReader(file))
+        monkeypatch.setattr(crop_worn, "DIGEST", digest)
+        return script("crop_worn.py", "--mirror", tmp_path, "--output", tmp_path / "worn/index.csv")
     return run
-
-
-def digest_of(content: bytes) -> str:
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        files = {member.name.partition("/")[2]: tar.extractfile(member).read() for member in tar}
-    lines = [f"{name} {hashlib.sha256(data).hexdigest()}\n" for name, data in sorted(files.items())
-             if name not in ("README.md", "photos/2000.jpg")]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def test_a_crop_holds_the_garment_and_no_head():
@@ -81,35 +69,32 @@ def test_a_crop_holds_the_garment_and_no_head():
     assert left < 40 and right > 80 and bottom > 90 and 30 < top <= 40
 
 
-@pytest.mark.parametrize("part, kept", [
-    (("bag", (45, 45, 52, 60)), True),  # a small thing in front
-    (("bag", (40, 48, 80, 85)), False),  # covers most of it
+@pytest.mark.parametrize("parts, labels", [
+    ([SHIRT, ("bag", (45, 45, 52, 60))], ["t-shirt"]),  # a small thing in front
+    ([SHIRT, ("bag", (40, 48, 80, 85))], []),  # covers most of it
+    ([("hat", (50, 5, 56, 9))], []),
 ])
-def test_a_covered_garment_is_left_out(part, kept):
-    mask = drawn(HAIR, ("t-shirt", (40, 40, 80, 90)), part)
-    assert [label for label, _ in crop_worn.crops(mask, KINDS, random.Random(1))] == ["t-shirt"] * kept
+def test_a_covered_or_tiny_garment_is_left_out(parts, labels):
+    assert [label for label, _ in crop_worn.crops(drawn(HAIR, *parts), KINDS, random.Random(1))] == labels
 
 
-def test_a_tiny_garment_is_left_out():
-    assert list(crop_worn.crops(drawn(HAIR, ("hat", (50, 5, 56, 9))), KINDS, random.Random(1))) == []
-
-
-def test_the_index_holds_every_fifth_photo_for_validation_and_labels_of_equal_weight(crop):
-    rows = crop(archive(dict.fromkeys(range(1, 11), DRESSED)))
-    validation = {row["path"] for row in rows if row["split"] == "validation"}
-    assert validation == {"validation/t-shirt/0005.jpg", "validation/shorts/0005.jpg", "validation/t-shirt/0010.jpg",
-                          "validation/shorts/0010.jpg"}
+def test_the_index_holds_every_fifth_photo_for_validation_and_labels_of_equal_weight(crop, tmp_path):
+    successful(crop(*archive(dict.fromkeys(range(1, 11), DRESSED))))
+    rows = read_index(tmp_path / "worn/index.csv")
+    assert {row.path for row in rows if row.split == "validation"} == {
+        tmp_path / "worn/validation" / name
+        for name in ("t-shirt/0005.jpg", "shorts/0005.jpg", "t-shirt/0010.jpg", "shorts/0010.jpg")}
     for label, photos in (("t-shirt", 8), ("shorts", 8), ("shoes", 3)):  # shoes of one photo in three
-        weights = [float(row["weight"]) for row in rows if row["split"] == "train" and row["label"] == label]
+        weights = [row.weight for row in rows if (row.split, row.label) == ("train", label)]
         assert len(weights) == photos and sum(weights) == pytest.approx(crop_worn.LABEL_WEIGHT, rel=0.01)
 
 
-@pytest.mark.parametrize("content, digest, words", [
-    (archive({1: DRESSED}), "another digest", "not the expected ones"),
-    (archive({1: DRESSED})[:500], None, "not a whole archive"),
-    (b"<html>", None, "not a whole archive"),
+@pytest.mark.parametrize("content, words", [
+    (archive({1: DRESSED})[0], "not the expected ones"),
+    (archive({1: DRESSED})[0][:500], "not a whole archive"),
+    (b"<html>", "not a whole archive"),
 ])
-def test_a_wrong_archive_is_an_error_and_nothing_is_written(crop, tmp_path, content, digest, words):
-    with pytest.raises(SystemExit, match=words):
-        crop(content, digest or "unknown")
+def test_a_wrong_archive_is_an_error_and_nothing_is_written(crop, tmp_path, content, words):
+    done = crop(content, "another digest")
+    assert done.returncode == 1 and words in done.stderr
     assert not (tmp_path / "worn/index.csv").exists()

@@ -38,20 +38,17 @@ DIGEST = data_digest([Photo(None, name.split("/")[1], name.split("/")[0], hashli
 HALF = len(ARCHIVE) // 2
 
 
-@pytest.fixture
-def serve():
-    """serve(answer, …) starts a server whose n-th request gets the n-th answer, the last one again and again.
+def serve(*answers):
+    """Start a server whose n-th request gets the n-th answer, the last one again and again.
 
     Returns (URL, the Range headers that were sent).
     """
-    def start(*answers):
-        ranges = []
+    ranges = []
 
-        def answer(handler, _):
-            ranges.append(handler.headers.get("Range"))
-            answers[min(len(ranges), len(answers)) - 1](handler)
-        return f"{http_server(answer)}/photos.tar.gz", ranges
-    return start
+    def answer(handler, _):
+        ranges.append(handler.headers.get("Range"))
+        answers[min(len(ranges), len(answers)) - 1](handler)
+    return f"{http_server(answer)}/photos.tar.gz", ranges
 
 
 def send(body: bytes, status: int = 200, **headers):
@@ -62,7 +59,6 @@ CUT = send(ARCHIVE[:HALF], Content_Length=len(ARCHIVE))
 
 
 def resume(handler):
-    """Answer as a server that supports ranges, as most do."""
     start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-"))
     if start >= len(ARCHIVE):
         return reply(handler, b"", 416)
@@ -129,9 +125,9 @@ class Script:
         assert self(url) is None
         self.assert_complete()
 
-    def fail(self, url: str, *flags: str) -> str:
+    def fail(self, url: str) -> str:
         """Check that the message names three ways out, and that neither photos nor index are left."""
-        message = self(url, *flags)
+        message = self(url)
         for way in ("DATA_MIRROR=", "DATA=folder", "DATASET=drawn", download_data.ARCHIVE):
             assert way in message
         assert {path.name for path in self.folder.rglob("*")} <= {".lock", self.partial.name}
@@ -143,7 +139,7 @@ def run(tmp_path):
     return Script(tmp_path)
 
 
-def test_the_archive_in_the_mirror_is_used_first(run, serve):
+def test_the_archive_in_the_mirror_is_used_first(run):
     url, ranges = serve(send(b"", 500))
     run.mirror.parent.mkdir()
     run.mirror.write_bytes(ARCHIVE)
@@ -151,7 +147,7 @@ def test_the_archive_in_the_mirror_is_used_first(run, serve):
     assert ranges == [] and run.mirror.read_bytes() == ARCHIVE
 
 
-def test_a_wrong_archive_in_the_mirror_is_named_and_never_replaced_by_a_download(run, serve):
+def test_a_wrong_archive_in_the_mirror_is_named_and_never_replaced_by_a_download(run):
     run.mirror.parent.mkdir()
     run.mirror.write_bytes(b"not an archive")
     url, ranges = serve(send(ARCHIVE))
@@ -167,11 +163,11 @@ def test_a_wrong_archive_in_the_mirror_is_named_and_never_replaced_by_a_download
     pytest.param([CUT, send(ARCHIVE)], id="cut, ignores Range"),
     pytest.param([chunked(ARCHIVE[:HALF], whole=False), send(ARCHIVE)], id="no length, cut"),
 ])
-def test_the_photos_arrive_despite_interruptions(run, serve, answers):
+def test_the_photos_arrive_despite_interruptions(run, answers):
     run.succeed(serve(*answers)[0])
 
 
-def test_after_silence_the_rest_is_requested(run, serve, monkeypatch):
+def test_after_silence_the_rest_is_requested(run, monkeypatch):
     monkeypatch.setattr(download_data, "TIMEOUT", 0.2)
     url, ranges = serve(stall, resume)
     run.succeed(url)
@@ -179,7 +175,7 @@ def test_after_silence_the_rest_is_requested(run, serve, monkeypatch):
 
 
 @pytest.mark.parametrize("left", [ARCHIVE[:HALF], ARCHIVE + b"more"], ids=["half", "too much"])
-def test_the_next_run_resumes_the_download(run, serve, left):
+def test_the_next_run_resumes_the_download(run, left):
     run.folder.mkdir()
     run.partial.write_bytes(left)
     url, ranges = serve(resume, send(ARCHIVE))
@@ -187,7 +183,7 @@ def test_the_next_run_resumes_the_download(run, serve, left):
     assert ranges[0] == f"bytes={len(left)}-"
 
 
-def test_a_wrong_partial_download_is_dropped_by_the_run_that_finds_it(run, serve):
+def test_a_wrong_partial_download_is_dropped_by_the_run_that_finds_it(run):
     run.folder.mkdir()
     run.partial.write_bytes(b"x" * HALF)
     url, _ = serve(resume, send(ARCHIVE))
@@ -205,17 +201,13 @@ def test_a_wrong_partial_download_is_dropped_by_the_run_that_finds_it(run, serve
     pytest.param(send(ARCHIVE[:HALF] + bytes(9) + ARCHIVE[HALF + 9:]), 1, "can't get the photos", id="damaged"),
     pytest.param(send(archive(PHOTOS | {"test/hat/0.jpg": b"other"})), 1, "not the expected ones", id="another photo"),
 ])
-def test_a_download_that_fails_says_why(run, serve, answer, requests, words):
+def test_a_download_that_fails_says_why(run, answer, requests, words):
     url, ranges = serve(answer)
     message = run.fail(url)
     assert words in message and url in message and len(ranges) == requests
 
 
-def test_a_refused_connection_is_explained(run):
-    assert "Connection refused" in run.fail("http://127.0.0.1:9/photos.tar.gz")
-
-
-def test_a_slow_download_ends_at_the_time_limit_and_is_resumed_by_the_next_run(run, serve, monkeypatch):
+def test_a_slow_download_ends_at_the_time_limit_and_is_resumed_by_the_next_run(run, monkeypatch):
     url, _ = serve(drip, resume)
     with monkeypatch.context() as patch:
         patch.setattr(download_data, "TIME_LIMIT", 0.3)
@@ -225,12 +217,12 @@ def test_a_slow_download_ends_at_the_time_limit_and_is_resumed_by_the_next_run(r
 
 
 @pytest.mark.parametrize("more, words", [(-1, "larger than"), (1, "unpacks to more than")])
-def test_an_archive_that_is_too_large_is_refused(run, serve, monkeypatch, more, words):
+def test_an_archive_that_is_too_large_is_refused(run, monkeypatch, more, words):
     monkeypatch.setattr(download_data, "MAX_BYTES", len(ARCHIVE) + more)
     assert words in run.fail(serve(send(ARCHIVE))[0])
 
 
-def test_links_and_paths_outside_in_an_archive_are_not_unpacked(run, serve, tmp_path):
+def test_links_and_paths_outside_in_an_archive_are_not_unpacked(run, tmp_path):
     file, folder = tarfile.TarInfo("clothes-1234/train/hat/link.jpg"), tarfile.TarInfo("clothes-1234/train/boots")
     file.type = folder.type = tarfile.SYMTYPE
     file.linkname, folder.linkname = "/etc/passwd", "/tmp"
@@ -239,7 +231,7 @@ def test_links_and_paths_outside_in_an_archive_are_not_unpacked(run, serve, tmp_
     assert not [*tmp_path.rglob("outside.jpg")]
 
 
-def test_a_half_unpacked_folder_is_completed(run, serve):
+def test_a_half_unpacked_folder_is_completed(run):
     for stale in ("train/hat/0.jpg", "train/gloves/9.jpg", ".new/test/hat/1.jpg"):
         (run.folder / stale).parent.mkdir(parents=True)
         (run.folder / stale).write_bytes(b"half")
@@ -247,7 +239,7 @@ def test_a_half_unpacked_folder_is_completed(run, serve):
 
 
 @pytest.mark.parametrize("lost, requests", [("index.csv", 1), ("test/hat/0.jpg", 2)])
-def test_photos_are_downloaded_again_only_if_one_is_missing(run, serve, lost, requests):
+def test_photos_are_downloaded_again_only_if_one_is_missing(run, lost, requests):
     url, ranges = serve(send(ARCHIVE))
     for _ in range(2):
         run.succeed(url)
@@ -255,14 +247,14 @@ def test_photos_are_downloaded_again_only_if_one_is_missing(run, serve, lost, re
     assert len(ranges) == requests
 
 
-def test_a_failure_leaves_the_photos_of_an_earlier_run(run, serve):
+def test_a_failure_leaves_the_photos_of_an_earlier_run(run):
     url, _ = serve(send(ARCHIVE))
     assert run(url) is None
     assert "not the expected ones" in run(url, "--digest", "another")
     run.assert_complete()
 
 
-def test_two_processes_download_once_and_leave_one_whole_folder(run, serve):
+def test_two_processes_download_once_and_leave_one_whole_folder(run):
     url, ranges = serve(send(ARCHIVE))
     with locked(run.folder):
         processes = [subprocess.Popen([sys.executable, download_data.__file__, *run.flags(url)],

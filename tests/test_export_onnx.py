@@ -11,15 +11,8 @@ from training_runs import script
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """model.keras, which names the strongest colour, its model.tflite, a file of another model, and six photos."""
-    import keras
-
     folder = tmp_path_factory.mktemp("onnx")
-    pixels = keras.Input((*colour_model.SIZE, 3))
-    means = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
-    dense = keras.layers.Dense(3, "softmax", use_bias=False)
-    model = keras.Model(pixels, [dense(means), keras.layers.UnitNormalization()(means)[:, :1]])
-    dense.set_weights([5 * np.eye(3)[::-1]])
-    model.save(folder / "model.keras")
+    colour_model.keras_model().save(folder / "model.keras")
     colour_model.write(folder / "model.tflite", confidence_threshold=0.6, familiarity_threshold=0.9)
     colour_model.write(folder / "other.tflite", sharpness=-5)
     photos = []

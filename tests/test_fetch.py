@@ -40,14 +40,6 @@ def connects(monkeypatch) -> list:
 
 
 @pytest.fixture
-def names(monkeypatch):
-    """Set the addresses that names resolve to."""
-    return lambda **table: monkeypatch.setattr(socket, "getaddrinfo", loopback.resolver(
-        {name.replace("_", "."): [answers] if isinstance(answers, str) else answers
-         for name, answers in table.items()}))
-
-
-@pytest.fixture
 def allowed(monkeypatch):
     """Let the one address 127.0.0.77 pass the check, and the servers' ports."""
     real = fetch.is_public
@@ -143,8 +135,9 @@ def test_public_addresses_are_public(address):
     assert fetch.is_public(address)
 
 
-def test_all_addresses_of_a_name_are_tried_as_they_were_when_they_were_checked(names, connects):
-    names(turning_example=[f"{PUBLIC} 8.8.8.8 2606:4700::1111", "127.0.0.1"])
+def test_all_addresses_of_a_name_are_tried_as_they_were_when_they_were_checked(monkeypatch, connects):
+    answers = [f"{PUBLIC} 8.8.8.8 2606:4700::1111", "127.0.0.1"]
+    monkeypatch.setattr(socket, "getaddrinfo", loopback.resolver({"turning.example": answers}))
     assert refused("http://turning.example/a.jpg") == 502
     assert connects == [PUBLIC, "8.8.8.8", "2606:4700::1111"]
 
@@ -202,67 +195,61 @@ def test_several_urls_are_fetched_at_once_and_keep_their_order(allowed):
 
 
 @pytest.fixture
-def tls(monkeypatch, tmp_path, names):
-    """A server of https://photos.example with a certificate for the names given; yields (server, SNI seen)."""
-    def start(*certified):
+def tls(monkeypatch, tmp_path, allowed):
+    """Start https://photos.example with a certificate for a name; returns its URL and the names asked for (SNI)."""
+    def start(certified):
         authority, seen = trustme.CA(), []
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-        fetch._tls.cache_clear()
+        monkeypatch.setattr(fetch, "_tls", fetch._tls.__wrapped__)  # which reads SSL_CERT_FILE again
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert(*certified).configure_cert(context)
+        authority.issue_cert(certified).configure_cert(context)
         context.sni_callback = lambda _, name, __: seen.append(name)
-
-        class TlsServer(loopback.Server):
-            def _answer(self, connection):
-                try:
-                    super()._answer(context.wrap_socket(connection, server_side=True))
-                except OSError:
-                    pass
-        server = TlsServer(replying(http(b"photo")))
-        names(photos_example="127.0.0.77")
-        return server, seen
-    yield start
-    fetch._tls.cache_clear()
+        server = loopback.Server(replying(http(b"photo")), tls=context)
+        monkeypatch.setattr(socket, "getaddrinfo", loopback.resolver({"photos.example": ["127.0.0.77"]}))
+        allowed(server)
+        return f"https://photos.example:{server.port}/", seen
+    return start
 
 
-def test_tls_checks_the_name_and_not_the_address(tls, allowed):
-    server, seen = tls("photos.example")
-    allowed(server)
-    assert get(f"https://photos.example:{server.port}/") == b"photo" and seen == ["photos.example"]
+def test_tls_checks_the_name_and_not_the_address(tls):
+    url, seen = tls("photos.example")
+    assert get(url) == b"photo" and seen == ["photos.example"]
 
 
 @pytest.mark.parametrize("certified, trusted", [("127.0.0.77", True), ("photos.example", False)])
-def test_a_certificate_for_another_name_or_by_an_unknown_authority_is_refused(certified, trusted, tls, allowed,
-                                                                              monkeypatch):
-    server, _ = tls(certified)
+def test_a_certificate_for_another_name_or_by_an_unknown_authority_is_refused(certified, trusted, tls, monkeypatch):
+    url, _ = tls(certified)
     if not trusted:
         monkeypatch.delenv("SSL_CERT_FILE")
-    allowed(server)
-    result = get(f"https://photos.example:{server.port}/")
+    result = get(url)
     assert result.status == 502 and "certificate" in str(result)
 
 
 # Slow and broken servers.
 
-def drip(connection, request, start=b"HTTP/1.1 200 OK\r\n\r\n", byte=b"x"):
-    connection.sendall(start)
-    while True:
-        connection.sendall(byte)
-        time.sleep(0.02)
+def endless(start: bytes, part: bytes = b"x" * 65536, pause: float = 0):
+    """A behaviour: send the start, then the part again and again."""
+    def behaviour(connection, request):
+        connection.sendall(start)
+        while True:
+            connection.sendall(part)
+            time.sleep(pause)
+    return behaviour
 
 
-SLOW = {"body": drip, "headers": lambda connection, request: drip(connection, request, b"HTTP/1.1 200 OK\r\nX: "),
-        "header lines": lambda connection, request: drip(connection, request, b"HTTP/1.1 ", b"100 C\r\n\r\nHTTP/1.1 "),
-        "chunks": lambda connection, request: drip(connection, request, http(Transfer_Encoding="chunked",
-                                                                            Content_Length=None), b"1\r\nx\r\n"),
-        "silence": lambda connection, request: connection.recv(1)}
+SLOW = {
+    "body": endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.02),
+    "header": endless(b"HTTP/1.1 200 OK\r\nX: ", b"x", 0.02),
+    "header lines": endless(b"HTTP/1.1 ", b"100 C\r\n\r\nHTTP/1.1 ", 0.02),
+    "TLS handshake": endless(b"\x16\x03\x03\x40\x00", b"\0", 0.02),
+    "silence": lambda connection, request: connection.recv(1)}
 
 
 @pytest.mark.parametrize("kind", SLOW)
 def test_a_slow_server_is_given_up_in_time(kind, allowed, hurried):
     with serving(SLOW[kind]) as server:
-        assert refused(allowed(server)) == 504
+        assert refused(allowed(server).replace("http:", "https:" if kind == "TLS handshake" else "http:")) == 504
         assert server.ended.wait(20), "the connection was left open"
     for thread in threading.enumerate():
         if isinstance(thread, fetch.Fetch):
@@ -270,22 +257,11 @@ def test_a_slow_server_is_given_up_in_time(kind, allowed, hurried):
             assert not thread.is_alive()
 
 
-def flood(connection, request):
-    while True:
-        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
-
-
 def test_a_flood_of_tiny_pieces_is_stopped_by_its_processor_time(allowed, monkeypatch):
     monkeypatch.setattr(fetch, "SECONDS", 300)
     monkeypatch.setattr(fetch, "PROCESSOR_SECONDS", 0.2)
-    with serving(flood) as server:
+    with serving(endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)) as server:
         assert refused(allowed(server)) == 504
-
-
-def test_a_tls_handshake_that_never_ends_is_given_up_in_time(allowed, hurried):
-    with serving(lambda connection, request: drip(connection, request, b"\x16\x03\x03\x40\x00", b"\0")) as server:
-        assert refused(allowed(server).replace("http:", "https:")) == 504
-        assert server.ended.wait(20)
 
 
 def test_a_slow_name_server_is_given_up_in_time(monkeypatch, hurried):
@@ -296,17 +272,9 @@ def test_a_slow_name_server_is_given_up_in_time(monkeypatch, hurried):
 
 
 def test_one_slow_url_does_not_fail_the_others(allowed, hurried):
-    with serving(drip) as slow, serving(replying(http(b"photo"))) as quick:
+    with serving(SLOW["body"]) as slow, serving(replying(http(b"photo"))) as quick:
         results = fetch.fetch_all([allowed(slow), allowed(quick)])
     assert results[0].status == 504 and results[1] == b"photo"
-
-
-def endless(start: bytes, part: bytes = b"x" * 65536):
-    def behaviour(connection, request):
-        connection.sendall(start)
-        while True:
-            connection.sendall(part)
-    return behaviour
 
 
 BAD = {
@@ -318,13 +286,13 @@ BAD = {
     "too long, but says less": (endless(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), b"xxxxx"),
     "shorter than it says": (replying(http(b"short", Content_Length=9)), 502),
     "chunks cut short": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), 502),
-    "chunks of nonsense": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), 502),
     "negative length": (replying(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), b""),
     "gzip": (replying(http(b"\x1f\x8b\x08" + bytes(100), Content_Encoding="gzip")), 502),
-    "404": (replying(http(b"", "404 Not Found")), 502), "206": (replying(http(b"x", "206 Partial")), 502),
+    "206": (replying(http(b"x", "206 Partial")), 502),
     "a redirect to nowhere": (replying(http(b"", "302 Found")), 502),
     "a redirect to itself": (replying(http(b"", "302 Found", Location="/")), 502),
     "a redirect to nonsense": (replying(http(b"", "302 Found", Location="http://[")), 502),
+    "a redirect to S3": (replying(http(b"", "302 Found", Location="s3://photos/a.jpg")), 400),
     "not HTTP": (replying(b"SSH-2.0-OpenSSH_9.2\r\n"), 502), "nothing": (replying(b""), 502)}
 
 
@@ -354,30 +322,23 @@ def test_messages_never_hold_the_query(allowed):
 
 # s3://bucket/key
 
-@pytest.fixture(scope="module")
-def s3_server():
-    from moto.server import ThreadedMotoServer
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
 @pytest.fixture
-def buckets(s3_server, monkeypatch):
+def buckets(monkeypatch):
     """The buckets `photos`, which is enabled, and `private`, which is not."""
     import boto3
+    import moto
 
     import s3
-    s3._client.cache_clear()
-    for name, value in {"AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-                        "AWS_DEFAULT_REGION": "us-east-1", "S3_BUCKETS": "other, photos"}.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    for name in ("photos", "private"):
-        client.create_bucket(Bucket=name)
-        client.put_object(Bucket=name, Key="a b/ü.jpg", Body=b"photo")
-    client.put_object(Bucket="photos", Key="large", Body=bytes(10_000_001))
+    monkeypatch.setenv("S3_BUCKETS", "other, photos")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(s3, "_client", s3._client.__wrapped__)
+    with moto.mock_aws():
+        client = boto3.client("s3")
+        for name in ("photos", "private"):
+            client.create_bucket(Bucket=name)
+            client.put_object(Bucket=name, Key="a b/ü.jpg", Body=b"photo")
+        client.put_object(Bucket="photos", Key="large", Body=bytes(10_000_001))
+        yield
 
 
 def test_an_object_in_an_enabled_bucket_is_read(buckets):
@@ -398,12 +359,6 @@ def test_s3_is_off_unless_buckets_are_named(monkeypatch):
     assert refused("s3://photos/a.jpg") == 403
 
 
-def test_a_missing_boto3_is_explained(monkeypatch):
-    monkeypatch.setenv("S3_BUCKETS", "photos")
+def test_a_missing_boto3_is_explained(buckets, monkeypatch):
     monkeypatch.setitem(sys.modules, "boto3", None)
     assert "boto3" in str(get("s3://photos/a.jpg"))
-
-
-def test_redirects_to_s3_are_refused(buckets, allowed):
-    with serving(replying(http(b"", "302 Found", Location="s3://photos/a b/ü.jpg"))) as server:
-        assert refused(allowed(server)) == 400

@@ -12,14 +12,8 @@ from training import record as record_module
 from training.fine_tuning import training_data
 from training.head import fit_head
 from training.index import read_index
-from training.photos import load_split
 from training.record import load_model, new_record, save_model
-from training_runs import SIZE, record_of, script, successful, train_arguments
-
-
-def load(photos, split):
-    rows = [photo for photo in read_index(photos / "index.csv") if photo.split == split]
-    return load_split(rows, [f"hue {hue}" for hue in range(10)], SIZE)
+from training_runs import SIZE, load, record_of, script, successful, train_arguments
 
 
 def test_lower_layers_and_running_statistics_stay_as_they_were(photos, trained):

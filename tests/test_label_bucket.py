@@ -1,7 +1,6 @@
 """make label-bucket with the real `aws` client, moto's S3, and tests/aws/s3_batch.py for S3 Batch Operations."""
 import csv
 import http.client
-import http.server
 import json
 import os
 import re
@@ -9,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections import Counter
 from urllib.parse import unquote, urlsplit
@@ -22,6 +20,7 @@ import test_docker
 from api import picture
 from conftest import ROOT, clean_environment
 from labelling.summary import FIXED
+from loopback import http_server, reply
 
 boto3 = pytest.importorskip("boto3")
 sys.path.insert(0, str(ROOT / "tests" / "aws"))
@@ -46,38 +45,22 @@ Outputs:
 """
 
 
-class FaultyS3:
-    """A proxy for moto's S3 that denies access to forbidden/, and at first to busy/."""
+def faulty_s3(moto: str, address: str = "127.0.0.1") -> str:
+    """The address of a new proxy for moto's S3 that denies access to forbidden/, and at first to busy/."""
+    asked = Counter()
 
-    def __init__(self, target: str, address: str = "127.0.0.1"):
-        self.asked = Counter()
-        proxy = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                key = unquote(self.path)
-                proxy.asked[key] += 1
-                if "/forbidden/" in key:
-                    return self.reply(403, b"<Error><Code>AccessDenied</Code></Error>")
-                if "/busy/" in key and proxy.asked[key] <= 3:  # the function's client tries twice
-                    return self.reply(503, b"<Error><Code>SlowDown</Code></Error>")
-                moto = http.client.HTTPConnection(urlsplit(target).netloc)
-                moto.request("GET", self.path, headers=dict(self.headers.items()))
-                answer = moto.getresponse()
-                self.reply(answer.status, answer.read())
-
-            def reply(self, status: int, body: bytes):
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://{address}:{self.server.server_port}"
+    def answer(handler, body):
+        key = unquote(handler.path)
+        asked[key] += 1
+        if "/forbidden/" in key:
+            return reply(handler, b"<Error><Code>AccessDenied</Code></Error>", 403)
+        if "/busy/" in key and asked[key] <= 3:  # the function's client tries twice
+            return reply(handler, b"<Error><Code>SlowDown</Code></Error>", 503)
+        real = http.client.HTTPConnection(urlsplit(moto).netloc)
+        real.request("GET", handler.path, headers=dict(handler.headers.items()))
+        found = real.getresponse()
+        reply(handler, found.read(), found.status)
+    return http_server(answer, address)
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +90,9 @@ def s3(moto, monkeypatch):
 @pytest.fixture
 def handler(tmp_path, moto, s3, monkeypatch):
     """The function in this process, which reads the faulty S3."""
-    faulty = FaultyS3(moto)
     function = api.load(tmp_path, confidence_threshold=0.6, familiarity_threshold=0.9)
     function.batch.s3._client.cache_clear()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", faulty_s3(moto))
     monkeypatch.setenv("S3_BUCKETS", "photos")
     return function.lambda_handler
 
@@ -125,11 +107,19 @@ def put(s3, **objects: bytes) -> None:
         s3.put_object(Bucket="photos", Key=key, Body=content)
 
 
-def run(folder, moto, service, answer="y\n", **variables) -> subprocess.CompletedProcess:
-    environment = clean_environment(AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos",
-                                    AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
-    return subprocess.run([SCRIPT], cwd=folder, env={**environment, **variables}, input=answer, text=True, timeout=300,
-                          capture_output=True)
+@pytest.fixture
+def environment(moto, service) -> dict[str, str]:
+    return clean_environment(AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos",
+                             AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
+
+
+@pytest.fixture
+def run(tmp_path, environment):
+    """run(answer, NAME=value, …) runs the command, and gives the answer to its questions."""
+    def run(answer="y\n", **variables):
+        return subprocess.run([SCRIPT], cwd=tmp_path, env=environment | variables, input=answer, text=True, timeout=300,
+                              capture_output=True)
+    return run
 
 
 def table(folder) -> dict[str, dict]:
@@ -165,14 +155,15 @@ def test_each_task_is_answered_with_the_labels_of_its_object(handler, s3, versio
     assert log["job"] == "f3cc4f60" and log["status"] == 200 and log["model"] == red["model"]
 
 
-@pytest.mark.parametrize("key, code, words", [
-    ("cut.jpg", "Succeeded", "is the file complete?"), ("photo.heic", "Succeeded", "not an image"),
-    ("large.jpg", "Succeeded", "too large"), ("gone.jpg", "Succeeded", "NoSuchKey"),
-    ("forbidden/a.jpg", "PermanentFailure", "AccessDenied"), ("busy/a.jpg", "TemporaryFailure", "SlowDown"),
+@pytest.mark.parametrize("bucket, key, code, words", [
+    ("photos", "cut.jpg", "Succeeded", "is the file complete?"), ("photos", "gone.jpg", "Succeeded", "NoSuchKey"),
+    ("photos", "forbidden/a.jpg", "PermanentFailure", "AccessDenied"),
+    ("others", "cut.jpg", "PermanentFailure", "not enabled"),
+    ("photos", "busy/a.jpg", "TemporaryFailure", "SlowDown"),
 ])
-def test_an_error_of_an_object_is_in_its_result(handler, s3, key, code, words):
-    put(s3, **{"cut.jpg": picture("red")[:400], "photo.heic": b"\0\0\0\x18ftypheic", "large.jpg": bytes(10_000_001)})
-    [result] = handler(batch_event(key), None)["results"]
+def test_an_error_of_an_object_is_in_its_result(handler, s3, bucket, key, code, words):
+    put(s3, **{"cut.jpg": picture("red")[:400]})
+    [result] = handler(batch_event(key, s3Bucket=bucket), None)["results"]
     assert result["resultCode"] == code and words in json.loads(result["resultString"])["error"]
 
 
@@ -184,14 +175,8 @@ def test_the_object_version_that_the_task_names_is_read(handler, s3):
     assert next(iter(json.loads(result["resultString"])["scores"])) == "red"
 
 
-def test_a_bucket_that_is_not_enabled_fails_permanently(handler):
-    [result] = handler(batch_event("a.jpg", s3Bucket="others"), None)["results"]
-    assert result["resultCode"] == "PermanentFailure" and "not enabled" in result["resultString"]
-
-
 def test_a_result_of_many_labels_keeps_the_most_likely(tmp_path, handler, s3):
-    labels = ["blue", "green", "r" * 950]
-    function = api.load(tmp_path, labels=labels)
+    function = api.load(tmp_path, labels=["blue", "green", "r" * 950])
     put(s3, **{"a.jpg": picture("green")})
     [result] = function.lambda_handler(batch_event("a.jpg"), None)["results"]
     assert len(result["resultString"]) <= 1000 and next(iter(json.loads(result["resultString"])["scores"])) == "green"
@@ -200,8 +185,7 @@ def test_a_result_of_many_labels_keeps_the_most_likely(tmp_path, handler, s3):
 # The command.
 
 def test_each_of_500_objects_gets_one_row_in_spite_of_errors_and_changes(
-        tmp_path, moto, s3, service, container_or_handler):
-    service.invoke = container_or_handler
+        tmp_path, run, s3, service, container_or_handler):
     colours = ("red", "green", "blue")
     objects = {f"shop/{number:03} {colours[number % 3]}+ü.jpg": picture(colours[number % 3]) for number in range(480)}
     bad = {"shop/cut.jpg": picture("red")[:400], "shop/movie.mp4": b"\0\0\0\x18ftypmp42", "shop/photo.heic": b"heic",
@@ -211,21 +195,21 @@ def test_each_of_500_objects_gets_one_row_in_spite_of_errors_and_changes(
     later |= {f"shop/{name}.jpg": picture("blue") for name in ("turned away", "changed", "deleted")}
     assert len(objects | bad | forbidden | later) == 500
     put(s3, **objects, **bad, **forbidden, **later, **{"elsewhere.jpg": picture("red")})
-    invoke, turned_away = service.invoke, []
+    turned_away = []
 
-    def invoke_with_limits(event):
+    def invoke(event):
         if "turned" in event["tasks"][0]["s3Key"] and len(turned_away) < 2:
             turned_away.append(event)
             raise Throttled
-        return invoke(event)
+        return container_or_handler(event)
 
     def interfere(key):
         if key == "shop/changed.jpg":
             put(s3, **{key: picture("red")})
         elif key == "shop/deleted.jpg":
             s3.delete_object(Bucket="photos", Key=key)
-    service.invoke, service.before = invoke_with_limits, interfere
-    result = run(tmp_path, moto, service, PREFIX="shop/")
+    service.invoke, service.before = invoke, interfere
+    result = run(PREFIX="shop/")
     assert result.returncode == 1, result.stdout + result.stderr
     rows = table(tmp_path)
     assert rows.keys() == (objects | bad | forbidden | later).keys()
@@ -260,8 +244,7 @@ def container_or_handler(request, moto, handler, tmp_path_factory):
         status, output = project.make("artifacts/image.iid")
         assert status == 0, output
         gateway = test_docker.docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-        faulty = FaultyS3(moto, gateway.strip())
-        variables = {**KEYS, "AWS_ENDPOINT_URL": faulty.url, "S3_BUCKETS": "photos"}
+        variables = {**KEYS, "AWS_ENDPOINT_URL": faulty_s3(moto, gateway), "S3_BUCKETS": "photos"}
         flags = [flag for name, value in variables.items() for flag in ("--env", f"{name}={value}")]
         with test_docker.running(project.image, *flags, "--volume", f"{layer}:/opt/python:ro") as (_, port):
             yield lambda event: test_docker.invoke(port, event)
@@ -269,9 +252,9 @@ def container_or_handler(request, moto, handler, tmp_path_factory):
         test_docker.docker("rmi", "--force", project.container, check=False)
 
 
-def test_no_job_is_started_without_confirmation(tmp_path, moto, s3, service):
+def test_no_job_is_started_without_confirmation(run, s3, service):
     put(s3, **{"a.jpg": picture()})
-    result = run(tmp_path, moto, service, answer="\n")
+    result = run(answer="\n")
     assert result.returncode == 1 and "no job was started" in result.stderr and not service.jobs
 
 
@@ -283,20 +266,19 @@ def test_no_job_is_started_without_confirmation(tmp_path, moto, s3, service):
     ({"STACK": "other"}, "there is no stack other", "make deploy"),
     ({"OUT": "labels.parquet"}, "is a .csv file", ""),
 ])
-def test_wrong_settings_are_reported_before_a_job_is_started(tmp_path, moto, s3, service, variables, message, hint):
-    result = run(tmp_path, moto, service, **variables)
+def test_wrong_settings_are_reported_before_a_job_is_started(run, service, variables, message, hint):
+    result = run(**variables)
     assert result.returncode == 1 and message in result.stderr and hint in result.stderr
     assert not service.jobs
 
 
-def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, moto, s3, service):
-    put(s3, **{"it's \"a\" `b`/1.jpg": picture("red"), "c/2.jpg": picture("red")})
+def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, run, environment, s3, service):
+    prefix = "it's \"a\" `b`/"
+    put(s3, **{f"{prefix}1.jpg": picture("red"), "c/2.jpg": picture("red")})
     service.hold.clear()
-    environment = clean_environment(
-        AWS_ENDPOINT_URL=moto, AWS_CONFIG_FILE=os.devnull, POLL="0.1", BUCKET="photos", PREFIX="it's \"a\" `b`/",
-        AWS=str(ROOT / ".venv/aws/bin/aws"), **KEYS, **service.environment)
-    process = subprocess.Popen([SCRIPT], cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True, start_new_session=True,  # a job in the background ignores SIGINT
+    process = subprocess.Popen([SCRIPT], cwd=tmp_path, env=environment | {"PREFIX": prefix}, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True,
+                               start_new_session=True,  # a job in the background ignores SIGINT
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     process.stdin.write("y\n")
     process.stdin.flush()
@@ -305,38 +287,42 @@ def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, moto, 
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
     assert "goes on" in process.communicate(timeout=30)[0] and process.returncode == 130
     service.hold.set()
-    result = run(tmp_path, moto, service, answer="", PREFIX="it's \"a\" `b`/")
+    result = run(answer="", PREFIX=prefix)
     assert result.returncode == 0, result.stderr
-    assert len(service.jobs) == service.calls["CreateJob"] == 1
-    assert [*table(tmp_path)] == ["it's \"a\" `b`/1.jpg"]
+    assert len(service.jobs) == 1
+    assert [*table(tmp_path)] == [f"{prefix}1.jpg"]
 
 
-def test_after_a_job_the_user_can_fetch_its_labels_again_or_start_a_new_job(tmp_path, moto, s3, service):
+def test_after_a_job_the_user_can_fetch_its_labels_again_or_start_a_new_job(tmp_path, run, s3, service):
     put(s3, **{"1.jpg": picture("red")})
-    assert run(tmp_path, moto, service).returncode == 0
+    assert run().returncode == 0
     (tmp_path / "labels.csv").unlink()
-    assert run(tmp_path, moto, service, answer="f\n").returncode == 0
+    assert run(answer="f\n").returncode == 0
     assert len(table(tmp_path)) == len(service.jobs) == 1
     put(s3, **{"2.jpg": picture("blue")})
-    assert run(tmp_path, moto, service, answer="n\ny\n").returncode == 0
+    assert run(answer="n\ny\n").returncode == 0
     assert len(table(tmp_path)) == len(service.jobs) == 2
 
 
-def test_a_cancelled_job_keeps_the_labels_so_far(tmp_path, moto, s3, service):
+def test_a_cancelled_job_keeps_the_labels_so_far(tmp_path, run, s3, service):
     put(s3, **{f"{number}.jpg": picture("red") for number in range(5)})
-    service.before = lambda key: key == "3.jpg" and service.UpdateJobStatus(
-        {"requestedJobStatus": ["Cancelled"]}, next(iter(service.jobs)))
-    result = run(tmp_path, moto, service)
+
+    def cancel(key):
+        if key == "3.jpg":
+            [job] = service.jobs.values()
+            job.status = "Cancelled"
+    service.before = cancel
+    result = run()
     assert result.returncode == 1 and "ended before all photos were labelled: Cancelled" in result.stderr
     assert 3 <= len(table(tmp_path)) < 5
 
 
-def test_a_job_ends_if_most_tasks_fail(tmp_path, moto, s3, service):
+def test_a_job_ends_if_most_tasks_fail(tmp_path, run, s3, service):
     service.invoke = lambda event: {
         "invocationSchemaVersion": "2.0", "invocationId": event["invocationId"], "results": [
             {"taskId": event["tasks"][0]["taskId"], "resultCode": "PermanentFailure", "resultString": ""}]}
     for number in range(1005):
         put(s3, **{f"{number}.jpg": b""})
-    result = run(tmp_path, moto, service)
+    result = run()
     assert result.returncode == 1 and "Failed. too many tasks failed" in result.stderr
     assert len(table(tmp_path)) == 1000

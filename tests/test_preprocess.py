@@ -1,4 +1,5 @@
 """Preprocessing: every kind of image becomes upright, in true colours and centred on grey, or gets a clear error."""
+import contextlib
 import io
 import random
 import struct
@@ -8,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 import hostile
 from conftest import ROOT
@@ -18,10 +19,6 @@ from preprocess import FORMATS, PAD, ImageError, ImageTooLarge, NotAnImage, prep
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 CORNERS = [[RED, GREEN], [BLUE, WHITE]]
-# The transposition that each EXIF orientation undoes.
-TURNED = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
-          8: Image.Transpose.ROTATE_270}
 
 
 def quarters(width=80, height=120) -> Image.Image:
@@ -36,11 +33,9 @@ def exact(image: Image.Image, kind: str, **options) -> bytes:
     return encoded(image, kind, **lossless.get(kind, {}), **options)
 
 
-def turned(image: Image.Image, kind: str, orientation: int) -> bytes:
-    """The image stored as EXIF's orientation says, so that it is upright when shown."""
+def with_orientation(stored: Image.Image, kind: str, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[274] = orientation
-    stored = image.transpose(TURNED[orientation]) if orientation in TURNED else image
     return exact(stored, kind, exif=exif)
 
 
@@ -53,8 +48,6 @@ def corners(array: np.ndarray) -> np.ndarray:
 def close(actual, expected, tolerance=3) -> None:
     np.testing.assert_allclose(np.asarray(actual, float), np.asarray(expected, float), atol=tolerance)
 
-
-# Size and orientation.
 
 def test_the_resampling_is_pinned():
     """The exact output for images shrunk to a third and to a tenth: training and serving must never drift apart."""
@@ -90,23 +83,26 @@ def test_an_image_is_scaled_to_fit_and_centred_on_grey(width, height, filled):
     np.testing.assert_array_equal(array, expected)
 
 
-@pytest.mark.parametrize("mode, orientation, scale", [("RGB", 1, 1), ("RGB", 6, 8), ("RGBA", 6, 8)])
-def test_landscape_photos_are_centre_cropped_to_a_square(mode, orientation, scale):
+@pytest.mark.parametrize("mode, orientation, angle, scale", [("RGB", 1, 0, 1), ("RGB", 6, 90, 8), ("RGBA", 6, 90, 8)])
+def test_landscape_photos_are_centre_cropped_to_a_square(mode, orientation, angle, scale):
     """Upright 160 x 80: 40 columns of red, four quarters of 40 x 40, 40 columns of red."""
     image = Image.new(mode, (160, 80), RED)
     image.paste(quarters(80, 80), (40, 0))
-    content = turned(image.resize((160 * scale, 80 * scale), Image.Resampling.NEAREST), "PNG", orientation)
+    large = image.resize((160 * scale, 80 * scale), Image.Resampling.NEAREST)
+    content = with_orientation(large.rotate(angle, expand=True), "PNG", orientation)
     array = preprocess(content, (60, 40))
-    assert (array[:10] == PAD).all() and (array[50:] == PAD).all()
+    assert (array[:10] == PAD).all()
+    assert (array[50:] == PAD).all()
     close(corners(array[10:50]), CORNERS)
     wide = preprocess(content, (40, 80))  # a model with a landscape input gets all of it
     close(wide[:, [0, -1]], np.broadcast_to(RED, (40, 2, 3)))
 
 
-@pytest.mark.parametrize("kind, orientation", [
-    *(("JPEG", orientation) for orientation in (0, 1, *TURNED, 9)), ("PNG", 6), ("WEBP", 6)])
+@pytest.mark.parametrize("kind, orientation", [*(("JPEG", number) for number in range(10)), ("PNG", 6), ("WEBP", 6)])
 def test_exif_orientation_is_applied_and_an_unknown_one_ignored(kind, orientation):
-    close(corners(preprocess(turned(quarters(), kind, orientation), (60, 40))), CORNERS)
+    content = with_orientation(quarters(120, 80), kind, orientation)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    close(corners(preprocess(content, (60, 40))), corners(preprocess(exact(upright, "PNG"), (60, 40))))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -119,8 +115,6 @@ def test_large_jpegs_are_shrunk_while_decoding_to_nearly_the_same():
     photo = quarters(1600, 2400)
     close(preprocess(exact(photo, "JPEG"), (60, 40)), preprocess(encoded(photo, "PNG"), (60, 40)), 12)
 
-
-# Formats and colours.
 
 @pytest.mark.parametrize("kind, mode, options", [
     ("JPEG", "RGB", {"progressive": True}), ("JPEG", "CMYK", {}), ("PNG", "RGB", {}), ("WEBP", "RGB", {}),
@@ -151,11 +145,6 @@ def test_grey_levels_are_kept_in_every_mode(image, kind):
     close(corners(preprocess(encoded(image, kind), (40, 40))), np.array([[0, 85], [170, 255]])[..., None].repeat(3, 2))
 
 
-def test_one_bit_per_pixel_is_black_and_white():
-    image = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8).repeat(20, 0).repeat(20, 1)).convert("1")
-    close(corners(preprocess(encoded(image, "PNG"), (40, 40))), [[BLACK, WHITE], [WHITE, BLACK]])
-
-
 @pytest.mark.parametrize("colour, pixel", [(2, b"\xff\xff\0\0\0\0"), (6, b"\xff\xff\0\0\0\0\xff\xff")])
 def test_sixteen_bits_per_channel_become_eight(colour, pixel):
     content = hostile.png(8, 8, 16, colour, data=zlib.compress((b"\0" + pixel * 8) * 8))
@@ -176,23 +165,19 @@ def test_the_colour_of_transparent_pixels_does_not_bleed():
     close(array, np.full((40, 40, 3), (127, 127, 255)))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF"])
-def test_the_transparent_colour_of_a_palette_is_white(kind):
-    image = Image.new("P", (40, 40), 0)
-    image.putpalette([255, 0, 0, 0, 0, 255])
-    image.paste(1, (0, 20, 40, 40))
-    close(corners(preprocess(encoded(image, kind, transparency=0), (40, 40))), [[WHITE] * 2, [BLUE] * 2])
+def halves(above, below, kind=np.uint8) -> Image.Image:
+    return Image.fromarray(np.array([[above], [below]], kind).repeat(20, 0).repeat(40, 1))
 
 
-@pytest.mark.parametrize("mode, transparent", [("L", 0), ("RGB", (0, 0, 0)), ("I;16", 300)])
-def test_a_transparent_colour_without_a_palette_is_white(mode, transparent):
-    image = Image.new(mode, (40, 40), transparent)
-    if mode == "I;16":
-        image = Image.fromarray(np.array([transparent, 25_600], np.uint16).repeat(20)[:, None].repeat(40, 1))
-    else:
-        image.paste({"L": 100, "RGB": BLUE}[mode], (0, 20, 40, 40))
-    array = preprocess(encoded(image, "PNG", transparency=transparent), (40, 40))
-    close(corners(array), [[WHITE] * 2, [BLUE if mode == "RGB" else (100,) * 3] * 2])
+PALETTE = halves(0, 1)
+PALETTE.putpalette([*RED, *BLUE])
+
+
+@pytest.mark.parametrize("image, kind, transparent, opaque", [
+    (PALETTE, "PNG", 0, BLUE), (PALETTE, "GIF", 0, BLUE), (halves(0, 100), "PNG", 0, (100, 100, 100)),
+    (halves(BLACK, BLUE), "PNG", BLACK, BLUE), (halves(300, 25_600, np.uint16), "PNG", 300, (100, 100, 100))])
+def test_a_transparent_colour_is_white(image, kind, transparent, opaque):
+    close(corners(preprocess(encoded(image, kind, transparency=transparent), (40, 40))), [[WHITE] * 2, [opaque] * 2])
 
 
 def test_a_gif_is_white_where_its_first_frame_does_not_cover_it():
@@ -201,37 +186,29 @@ def test_a_gif_is_white_where_its_first_frame_does_not_cover_it():
     close(corners(preprocess(bytes(content), (40, 40))), [[BLACK] * 2, [WHITE] * 2])
 
 
-def profile(*colourants: tuple[float, float, float], kind=b"mntr", more=()) -> bytes:
-    """An ICC profile (version 2) of these colours of red, green and blue, as XYZ under D50, with gamma 2.2."""
-    def numbers(values) -> bytes:
-        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
-    tags = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78), b"cprt": b"text" + bytes(8),
-            b"wtpt": b"XYZ " + bytes(4) + numbers((0.9642, 1, 0.8249)), **dict.fromkeys(more, bytes(8)),
-            **{name: b"XYZ " + bytes(4) + numbers(values)
-               for name, values in zip((b"rXYZ", b"gXYZ", b"bXYZ"), colourants)},
-            **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv" + bytes(4) + struct.pack(">IH", 1, 563))}
-    table, data = struct.pack(">I", len(tags)), b""
-    for name, content in tags.items():
-        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(data), len(content))
-        data += content + bytes(-len(content) % 4)
-    head = bytes(8) + struct.pack(">I", 0x02100000) + kind + b"RGB XYZ " + bytes(12) + b"acsp" + bytes(28)
-    head += numbers((0.9642, 1, 0.8249)) + bytes(48)
-    return struct.pack(">I", len(head) + 4 + len(table) + len(data))[:4] + head[4:] + table + data
+def display_p3(name="test") -> bytes:
+    """The ICC profile of Display P3: sRGB's with other colours, as XYZ under D50, and with any name of four letters."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    content = bytearray(srgb.replace("sRGB".encode("utf-16-be"), name.encode("utf-16-be")))
+    for tag, colour in {b"rXYZ": (0.5151, 0.2412, -0.0011), b"gXYZ": (0.2920, 0.6922, 0.0419),
+                        b"bXYZ": (0.1571, 0.0666, 0.7841)}.items():
+        place, = struct.unpack_from(">I", content, content.index(tag) + 4)
+        struct.pack_into(">3i", content, place + 8, *(round(value * 65536) for value in colour))
+    return bytes(content)
 
 
-P3 = (0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)  # as in Apple's profile
+P3 = display_p3()
 P3_RED = 234, 49, 31  # sRGB's red in Display P3
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_photo_in_display_p3_is_converted_to_srgb(kind):
-    content = exact(Image.new("RGB", (40, 40), P3_RED), kind, icc_profile=profile(*P3))
+    content = exact(Image.new("RGB", (40, 40), P3_RED), kind, icc_profile=P3)
     close(preprocess(content, (40, 40))[20, 20], RED, 10)
 
 
 @pytest.mark.parametrize("icc", [
-    b"x" * 200, profile(*P3)[:150], profile(*P3, kind=b"prtr"), profile(*P3, more=[b"A2B0"]),
-    profile(*P3) + bytes(1 << 16), profile(*P3).replace(b"test", b"sRGB")],
+    b"x" * 200, P3[:150], P3.replace(b"mntr", b"prtr"), P3 + b"A2B0", P3 + bytes(1 << 16), display_p3("sRGB")],
     ids=["noise", "cut", "a printer's", "tables", "too large", "sRGB"])
 def test_other_colour_profiles_are_ignored(icc):
     content = encoded(Image.new("RGB", (40, 40), P3_RED), "PNG", icc_profile=icc)
@@ -241,8 +218,8 @@ def test_other_colour_profiles_are_ignored(icc):
 # What is refused; tests/test_budget.py measures what hostile files cost.
 
 @pytest.mark.parametrize("content", [
-    b"", b"hello", b"<svg xmlns='x'/>", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), encoded(quarters(), "TIFF")],
-    ids=["nothing", "text", "SVG", "HEIC", "TIFF"])
+    b"", b"hello", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), encoded(quarters(), "TIFF")],
+    ids=["nothing", "text", "HEIC", "TIFF"])
 def test_other_kinds_of_files_are_refused(content):
     with pytest.raises(NotAnImage, match="send one of JPEG, PNG, GIF, WEBP, BMP"):
         preprocess(content, (60, 40))
@@ -266,17 +243,6 @@ def test_a_cut_image_is_refused_in_words(kind, part):
     with pytest.raises(ImageError, match="can't be decoded .*is the file complete") as raised:
         preprocess(content[:max(20, int(len(content) * part))], (60, 40))
     assert type(raised.value) is ImageError
-
-
-def test_a_png_photo_with_a_flipped_bit_is_refused():
-    """The checksum shows it, but only if the pixels are loaded before EXIF is read."""
-    content = encoded(Image.effect_noise((60, 80), 50), "PNG")
-    first, last = content.index(b"IDAT") + 4, content.index(b"IEND") - 8
-    for number in range(100):
-        flipped = bytearray(content)
-        flipped[first + number * (last - first) // 100] ^= 1 << number % 8
-        with pytest.raises(ImageError):
-            preprocess(bytes(flipped), (60, 40))
 
 
 def noise(mode="RGB", size=(120, 160)) -> Image.Image:
@@ -320,10 +286,8 @@ def test_hundreds_of_broken_images_are_decoded_or_refused_and_never_accepted_whe
             with pytest.raises(ImageError):
                 preprocess(content, (40, 30))
         else:
-            try:
+            with contextlib.suppress(ImageError):
                 assert preprocess(content, (40, 30)).shape == (40, 30, 3)
-            except ImageError:
-                pass
     assert len(broken) > 300 and refused > 150
 
 

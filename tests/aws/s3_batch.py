@@ -5,18 +5,18 @@
 
 Each call is validated against botocore's model of the service. A job lists the objects itself (manifest generator),
 gives each to the function in an event of its own, repeats tasks that failed for now, ends when over half of at least
-1,000 tasks failed, and writes its report as S3 does: result files without a header, keys URL-encoded, no result strings
-of failed tasks. `service.before` is called with the key ahead of each task, so that a test can interfere.
+1,000 tasks failed or its status is set to Cancelled, and writes the results of its report as S3 does: files without a
+header, keys URL-encoded, no result strings of failed tasks. `service.before` is called with the key ahead of each task,
+so that a test can interfere.
 """
 import csv
 import io
-import json
 import re
 import threading
 import uuid
 from collections import Counter
 from datetime import datetime, timezone
-from urllib.parse import parse_qs, quote_plus, urlsplit
+from urllib.parse import quote_plus, urlsplit
 from xml.etree import ElementTree
 
 import botocore.session
@@ -27,8 +27,8 @@ from loopback import http_server, reply
 MODEL = botocore.session.get_session().get_service_model("s3control")
 ACCOUNT = "123456789012"
 ATTEMPTS = 5  # of a task that fails for now
-PATHS = {"CreateJob": ("POST", "/jobs"), "ListJobs": ("GET", "/jobs"), "DescribeJob": ("GET", "/jobs/([^/]+)"),
-         "UpdateJobStatus": ("POST", "/jobs/([^/]+)/status")}
+PATHS = {"CreateJob": "POST /v20180820/jobs", "ListJobs": "GET /v20180820/jobs",
+         "DescribeJob": "GET /v20180820/jobs/([^/]+)"}
 
 
 class Throttled(Exception):
@@ -40,10 +40,7 @@ class Refused(Exception):
 
 
 def check(shape, value, name="") -> None:
-    """Check types by botocore, then what it leaves to the service: patterns, enumerations and maximum lengths."""
-    report = validate.ParamValidator().validate(value, shape) if not name else None
-    if report and report.has_errors():
-        raise Refused(report.generate_report())
+    """Check what botocore leaves to the service: patterns, enumerations and maximum lengths."""
     if shape.type_name == "structure":
         for key, member in value.items():
             check(shape.members[key], member, f"{name}.{key}")
@@ -72,7 +69,7 @@ class Job:
 
 class BatchOperations:
     def __init__(self, s3, invoke):
-        self.s3, self.invoke, self.before, self.jobs, self.calls = s3, invoke, lambda key: None, {}, Counter()
+        self.s3, self.invoke, self.before, self.jobs = s3, invoke, lambda key: None, {}
         self.hold = threading.Event()  # jobs run while it is set
         self.hold.set()
 
@@ -91,24 +88,25 @@ class BatchOperations:
         try:
             if address.hostname != f"{ACCOUNT}.s3-control.example" or headers["x-amz-account-id"] != ACCOUNT:
                 raise Refused(f"the account is missing in {url} or in the headers")
-            for name, (wanted, pattern) in PATHS.items():
-                found = re.fullmatch("/v20180820" + pattern, address.path)
-                if found and method == wanted:
-                    self.calls[name] += 1
+            for name, pattern in PATHS.items():
+                if found := re.fullmatch(pattern, f"{method} {address.path}"):
                     operation = MODEL.operation_model(name)
-                    result = getattr(self, name)(self.parse(operation, body, parse_qs(address.query)), *found.groups())
+                    result = getattr(self, name)(*found.groups(), *self.parse(operation, body))
                     return 200, self.to_xml(operation.output_shape, result)
             raise Refused(f"unknown call {method} {url}")
         except Refused as error:
             return 400, f"<Error><Code>InvalidRequest</Code><Message>{error}</Message></Error>".encode()
 
-    def parse(self, operation, body: bytes, query: dict) -> dict:
+    def parse(self, operation, body: bytes) -> list[dict]:
+        """The body as a list of one request; an empty list if there is none."""
         if not body:
-            return {name: values for name, values in query.items()}
-        shape, parser = operation.input_shape, parsers.RestXMLParser()
-        found = {"AccountId": ACCOUNT, **parser._parse_shape(shape, ElementTree.fromstring(body))}
-        check(shape, found)
-        return found
+            return []
+        request = parsers.RestXMLParser()._parse_shape(operation.input_shape, ElementTree.fromstring(body))
+        report = validate.ParamValidator().validate({"AccountId": ACCOUNT, **request}, operation.input_shape)
+        if report.has_errors():
+            raise Refused(report.generate_report())
+        check(operation.input_shape, request)
+        return [request]
 
     def to_xml(self, shape, value: dict) -> bytes:
         root = ElementTree.Element("Result")
@@ -121,19 +119,13 @@ class BatchOperations:
         threading.Thread(target=self.run, args=(job,), daemon=True).start()
         return {"JobId": job.id}
 
-    def ListJobs(self, query: dict) -> dict:
+    def ListJobs(self) -> dict:
         names = MODEL.shape_for("JobListDescriptor").members.keys() - {"Operation"}
         return {"Jobs": [{name: value for name, value in job.describe().items() if name in names}
-                         for job in self.jobs.values() if job.status in query.get("jobStatuses", [job.status])]}
+                         for job in self.jobs.values()]}
 
-    def DescribeJob(self, query: dict, job: str) -> dict:
-        if job not in self.jobs:
-            raise Refused("no such job")
+    def DescribeJob(self, job: str) -> dict:
         return {"Job": self.jobs[job].describe()}
-
-    def UpdateJobStatus(self, query: dict, job: str) -> dict:
-        self.jobs[job].status = query["requestedJobStatus"][0]
-        return {"JobId": job, "Status": self.jobs[job].status}
 
     def run(self, job: Job) -> None:
         generator = job.request["ManifestGenerator"]["S3JobManifestGenerator"]
@@ -179,15 +171,10 @@ class BatchOperations:
 
     def report(self, job: Job, rows: dict) -> None:
         target = job.request["Report"]
-        bucket, folder = target["Bucket"].rpartition(":")[2], f"{target['Prefix']}/job-{job.id}"
-        results = []
+        bucket = target["Bucket"].rpartition(":")[2]
         for state, found in rows.items():
             if found:
                 text = io.StringIO()
                 csv.writer(text, lineterminator="\n").writerows(found)
-                key = f"{folder}/results/{uuid.uuid4().hex}.csv"
-                self.s3.put_object(Bucket=bucket, Key=key, Body=text.getvalue().encode())
-                results.append({"TaskExecutionStatus": state, "Bucket": bucket, "Key": key, "MD5Checksum": ""})
-        manifest = {"Format": "Report_CSV_20180820", "ReportCreationDate": job.created.isoformat(), "Results": results,
-                    "ReportSchema": "Bucket, Key, VersionId, TaskStatus, ErrorCode, HTTPStatusCode, ResultMessage"}
-        self.s3.put_object(Bucket=bucket, Key=f"{folder}/manifest.json", Body=json.dumps(manifest).encode())
+                self.s3.put_object(Bucket=bucket, Key=f"{target['Prefix']}/job-{job.id}/results/{uuid.uuid4().hex}.csv",
+                                   Body=text.getvalue().encode())

@@ -121,12 +121,9 @@ def apis(account: str, region: str):
     return apigatewayv2_backends[account][region]
 
 
-def update_alias(properties: dict, account: str, region: str) -> None:
-    call(lambda_backends[account][region].update_alias, properties)
-
-
 register("AWS::Lambda::Alias", lambda properties, account, region: call(
-    lambda_backends[account][region].create_alias, properties).arn, update=staticmethod(update_alias))
+    lambda_backends[account][region].create_alias, properties).arn, update=staticmethod(
+    lambda properties, account, region: call(lambda_backends[account][region].update_alias, properties)))
 register("AWS::ApiGatewayV2::Api", lambda properties, account, region: call(
     apis(account, region).create_api, properties).api_id,
     delete=lambda api, account, region: apis(account, region).delete_api(api.physical_resource_id))
