@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
                         help="pre-trained network by scripts/fetch_backbone.py, or a model by this script")
     parser.add_argument("--output", type=Path, required=True, help="the model to write (.keras)")
     parser.add_argument("--size", type=image_size, default="300x228", help="input height x width [%(default)s]")
-    parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning; 0 trains the head only [%(default)s]")
+    parser.add_argument("--epochs", type=int, default=7, help="of fine-tuning; 0 trains the head only [%(default)s]")
     parser.add_argument("--batch", type=int, default=32, help="photos per step [%(default)s]")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of fine-tuning [%(default)s]")
     parser.add_argument("--weight-decay", type=float, default=1e-2, help="[%(default)s]")
