@@ -8,7 +8,7 @@ data-worn: data/worn/index.csv ## further training photos: garments that people 
 data/worn/index.csv: scripts/crop_worn.py scripts/download_data.py $(INDEX_CODE) | .venv/train/.installed
 	$(TRAIN) $< --mirror $(call quote,$(DATA_MIRROR)) --output $@
 
-release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: takes an hour
+release: artifacts/stages/large/model.tflite artifacts/stages/small/model.tflite ## models to release: one to two hours
 	cp $< artifacts/release/model.tflite
 	cp $(word 2,$^) artifacts/release/model-small.tflite
 
