@@ -301,6 +301,11 @@ def test_every_answer_and_log_line_names_the_model(request_, ask, function, caps
     assert ask("GET", "/health").body["model"] == digest
 
 
+def test_answers_of_a_model_without_thresholds_are_confident(tmp_path):
+    response = api.load(tmp_path).lambda_handler(event(body=picture("grey")))
+    assert response["statusCode"] == 200 and "X-Confidence" not in response["headers"]
+
+
 @pytest.mark.parametrize("memory, threads", [("128", 1), ("1769", 1), ("3008", 2), ("3538", 2), ("10240", 6)])
 def test_the_model_uses_as_many_threads_as_lambda_grants_cpus(memory, threads, function, monkeypatch):
     given = []

@@ -33,11 +33,19 @@ def test_the_teacher_sees_the_views_that_the_student_sees(photos, teacher):
     np.testing.assert_allclose(probabilities, wanted, atol=1e-4)
 
 
-def test_a_student_learns_and_its_record_names_the_teacher(photos, teacher, tmp_path):
-    output = tmp_path / "model.keras"
-    successful(script("train.py", *train_arguments(photos, output, "--epochs", "2", "--teacher", teacher)))
-    assert record_of(output)["history"][-1]["val_accuracy"] > 0.8
-    assert record_of(output)["teacher"]["fingerprint"] == record_of(teacher)["fingerprint"]
+def test_a_student_learns_and_resumes_after_a_kill(photos, teacher, tmp_path, monkeypatch):
+    arguments = train_arguments(photos, tmp_path / "model.keras", "--epochs", "2", "--teacher", teacher)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("keras.callbacks.TensorBoard.on_epoch_end", interrupt)
+        script("train.py", *arguments)
+    assert "resuming after epoch 1" in successful(script("train.py", *arguments)).stdout
+    record = record_of(tmp_path / "model.keras")
+    assert [row["epoch"] for row in record["history"]] == [1, 2] and record["history"][-1]["val_accuracy"] > 0.8
+    assert record["teacher"]["fingerprint"] == record_of(teacher)["fingerprint"]
+
+
+def interrupt(self, epoch, logs=None):
+    raise KeyboardInterrupt
 
 
 def test_a_teacher_of_other_photos_is_refused(photos, teacher, tmp_path):

@@ -145,6 +145,11 @@ def test_grey_levels_are_kept_in_every_mode(image, kind):
     close(corners(preprocess(encoded(image, kind), (40, 40))), np.array([[0, 85], [170, 255]])[..., None].repeat(3, 2))
 
 
+def test_one_bit_per_pixel_is_black_and_white():
+    image = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8).repeat(20, 0).repeat(20, 1)).convert("1")
+    close(corners(preprocess(encoded(image, "PNG"), (40, 40))), [[BLACK, WHITE], [WHITE, BLACK]])
+
+
 @pytest.mark.parametrize("colour, pixel", [(2, b"\xff\xff\0\0\0\0"), (6, b"\xff\xff\0\0\0\0\xff\xff")])
 def test_sixteen_bits_per_channel_become_eight(colour, pixel):
     content = hostile.png(8, 8, 16, colour, data=zlib.compress((b"\0" + pixel * 8) * 8))
