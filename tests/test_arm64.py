@@ -60,7 +60,7 @@ def test_the_image_for_arm64_gives_the_same_labels_and_close_probabilities(image
     assert machine == "aarch64" and answers.keys() == expected.keys()
     # Where the model is sure. Elsewhere an int8 network amplifies the last bits: by up to 0.06 on drawn garments.
     sure = {name: scores for name, scores in expected.items() if max(scores.values()) > 0.9}
-    assert len({next(iter(scores)) for scores in sure.values()}) > 3
+    assert len({next(iter(scores)) for scores in sure.values()}) > 2
     for name, scores in sure.items():
         assert next(iter(answers[name])) == next(iter(scores)), name
         assert answers[name] == pytest.approx(scores, abs=0.04), name
