@@ -18,7 +18,7 @@ import numpy as np
 
 from common import atomic, fail
 from training.index import read_index
-from training.photos import check_labels, load_split
+from training.photos import check_same_labels, load_split
 from training.record import load_model, read_training_record
 
 CALIBRATION = 100  # training photos from which int8 takes the ranges of its activations
@@ -39,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     record, photos = read_training_record(args.model), read_index(args.index)
     labels = record.pop("labels")
-    check_labels(args.model, labels, photos)
+    check_same_labels(args.model, labels, photos)
 
     from training.tflite import to_tflite
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from common import atomic, fail
 from labelling.run import label_on_all_cores, load_model
 from training.index import SPLITS, Photo, read_index
-from training.photos import check_labels
+from training.photos import check_same_labels
 
 
 def read_photos(index: Path, extra: Path | None) -> list[Photo]:
@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     photos = read_photos(args.index, args.extra)
     model = load_model(args.model, threads=1)
-    check_labels(args.model, model.labels, photos)
+    check_same_labels(args.model, model.labels, photos)
     from report import figures, page, pictures, tiles  # late: Matplotlib and scikit-learn take seconds to import
     probabilities, familiarity = predict(args.model, photos)
     measured = figures.measure(args.model, args.index, model, photos, probabilities, familiarity)

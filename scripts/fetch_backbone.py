@@ -50,7 +50,7 @@ def main() -> None:
             model = application(args.name, args.weights)
     except ValueError as error:
         fail(f"the weights don't fit {args.name}: {error}")
-    except (OSError, KeyError) as error:
+    except (ImportError, OSError, KeyError) as error:
         fail(f"can't get the weights of {args.name} ({error}); give a local file by BACKBONE_WEIGHTS=file")
     with atomic(args.output) as temporary:
         model.save(temporary)

