@@ -353,13 +353,22 @@ def test_an_interrupted_deployment_continues(cloud, registry, project):
     assert_failure(project.make("deploy"), "the push stopped; what serves is as it was")
     registry.start()
 
-    process = subprocess.Popen(project.command("deploy"), cwd=project.folder, text=True, env=project.environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    for line in process.stdout:
-        if "The push refers" in line:
-            os.killpg(process.pid, signal.SIGINT)
-            break
-    process.communicate(timeout=60)
+    # A push that ends well although it is interrupted: the deployment must not go on after it.
+    slow = project.folder / "bin" / "docker"
+    slow.parent.mkdir()
+    slow.write_text(f"""#!/bin/sh
+[ "$1" != push ] || {{ trap '' INT; echo pushing; sleep 1; }}
+exec {shutil.which("docker")} "$@"
+""")
+    slow.chmod(0o755)
+    environment = project.environment | {"PATH": f"{slow.parent}:{project.environment['PATH']}"}
+    with subprocess.Popen(project.command("deploy"), cwd=project.folder, text=True, env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          start_new_session=True,  # a job in the background ignores SIGINT
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
+        assert "pushing\n" in process.stdout
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
     assert process.returncode != 0 and not cloud.name()
 
     # Of a photo whose label the model does not know, any answer will do.

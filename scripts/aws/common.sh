@@ -11,6 +11,7 @@ fi
 TAG=application=image-classifier  # on every stack made here; others are left alone
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT  # also if the command that Ctrl-C interrupts ends well nevertheless
 
 # The user's own settings of the client must not change what is parsed here.
 export AWS_DEFAULT_OUTPUT=json AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=5
