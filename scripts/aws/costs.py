@@ -1,6 +1,6 @@
-"""What the service costs on AWS, for the first lines of `make deploy` and `make deploy-plan`.
+"""What a million predictions cost on AWS, for the first lines of `make deploy` and `make deploy-plan`.
 
-    python3 scripts/aws/costs.py Architecture=arm64 Memory=1769 Concurrency=10
+    python3 scripts/aws/costs.py Architecture=arm64 Memory=1769
     Cost     about $2.44 per million predictions: API Gateway 1.00, Lambda's requests 0.20, …
 
 List prices in us-east-1 as of November 2026, in dollars, from the price pages of AWS Lambda, Amazon API Gateway (HTTP
@@ -12,26 +12,19 @@ API = 1.00  # per million requests of up to 512 kB
 REQUEST = 0.20  # per million
 GB_SECOND = {"x86_64": 16.6667, "arm64": 13.3334}  # per million
 LOG_GB = 0.50
-SECONDS_A_MONTH = 30 * 24 * 3600
 # A request with 400 x 533 pixels, large model: between 13.4 ms (AMD EPYC) and 21.4 ms (busy Intel Xeon), `make bench`.
 BILLED_MS = 16
 LOG_BYTES = 1750  # the log line with its metrics, Lambda's three lines, API Gateway's line, 26 for each event
 
 
 def main() -> None:
-    parameters = {"Memory": "1769", "Concurrency": "10", "ApiKeys": "",
-                  **dict(argument.split("=", 1) for argument in sys.argv[1:])}
-    second = int(parameters["Memory"]) / 1024 * GB_SECOND[parameters["Architecture"]]
-    parts = {"API Gateway": API, "Lambda's requests": REQUEST,
-             f"{BILLED_MS} ms of {parameters['Memory']} MB": second * BILLED_MS / 1000,
+    parameters = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    memory = int(parameters.get("Memory", 1769))
+    compute = BILLED_MS / 1000 * memory / 1024 * GB_SECOND[parameters["Architecture"]]
+    parts = {"API Gateway": API, "Lambda's requests": REQUEST, f"{BILLED_MS} ms of {memory} MB": compute,
              "logs and metrics": LOG_GB * LOG_BYTES / 1000}
     listed = ", ".join(f"{name} {dollars:.2f}" for name, dollars in parts.items())
     print(f"Cost     about ${sum(parts.values()):.2f} per million predictions: {listed}")
-    instances = int(parameters["Concurrency"])
-    if instances > 0:
-        ceiling = instances * second / 1e6 * SECONDS_A_MONTH
-        callers = "holders of a key" if parameters["ApiKeys"] else "strangers"
-        print(f"At most  ${ceiling:.0f} a month for Lambda, if {callers} keep all {instances} instances busy")
 
 
 if __name__ == "__main__":
