@@ -278,7 +278,7 @@ UNUSED = re.compile(
 # What the scripts and `docker push` call themselves (tests/test_deploy.py listens to them), and what is advised.
 CALLED = {f"{service}:{name}" for service, names in {
     "cloudformation": """ContinueUpdateRollback CreateChangeSet DeleteChangeSet DeleteStack DescribeChangeSet
-        DescribeEvents DescribeStackEvents DescribeStacks ExecuteChangeSet GetTemplate GetTemplateSummary""",
+        DescribeEvents DescribeStacks ExecuteChangeSet GetTemplate GetTemplateSummary""",
     "ecr": """GetAuthorizationToken BatchCheckLayerAvailability BatchGetImage CompleteLayerUpload
         GetDownloadUrlForLayer InitiateLayerUpload PutImage UploadLayerPart BatchDeleteImage ListImages""",
     "iam": "CreateServiceLinkedRole ListPolicies",  # API Gateway makes its own role, once in an account

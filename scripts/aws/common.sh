@@ -1,4 +1,4 @@
-# What deploy.sh and stack.sh share: the AWS client, with errors that say what to do next, and the stack.
+# What the scripts for AWS share: the client, with errors that say what to do next, and the stack.
 # To be sourced. `die` ends the script with an error; so does `aws` if the client fails.
 # shellcheck shell=bash
 set -euo pipefail
@@ -17,33 +17,31 @@ trap 'exit 130' INT  # also if the command that Ctrl-C interrupts ends well neve
 export AWS_DEFAULT_OUTPUT=json AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=5
 
 die() {
-  printf 'error: %s\n' "$1" >&2
-  if (($# > 1)); then printf '  %s\n' "${@:2}" >&2; fi
+  printf '%s\n' "error: $1" "${@:2}" >&2
   exit 1
 }
 
 aws() { "$AWS" "$@" 2>"$tmp/error" || explain; }
 
-# Explain the client's last error and exit. A stack that does not exist is no error; it prints nothing.
+# Exit with the client's last error and the next step. A stack that does not exist is no error; it prints nothing.
 explain() {
-  local error region=$AWS_DEFAULT_REGION
+  local error hint="Fix this, then repeat the command: it continues where it stopped."
   error=$(<"$tmp/error")
   case $error in
     *"Stack with id $STACK does not exist"*) return ;;
-    *Expired* | *expired*) die "$error" "Log in to AWS again, then repeat the command." ;;
-    *"locate credentials"*) die "$error" "Set AWS_PROFILE, or run: $AWS configure" ;;
-    *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch*)
-      die "$error" "AWS refuses these credentials in $region: check them (AWS_PROFILE) and the region (AWS_REGION)." ;;
+    *xpired* | *"locate credentials"* | *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch*)
+      hint="Log in to AWS again, or check AWS_PROFILE and AWS_REGION; then repeat the command." ;;
     *AccessDenied* | *"not authorized"*)
-      die "$error" "Ask for the policy lambda/deploy-policy.json on your user or role, then repeat." ;;
+      hint="Ask for the policy lambda/deploy-policy.json on your user or role, then repeat the command." ;;
     *"connect to"* | *"endpoint URL"* | *"Connection was closed"* | *timeout*)
-      die "$error" "Check the network, and that $region is a region (AWS_REGION); then repeat the command." ;;
-    *EarlyValidation* | *"already exists"*)
-      die "$error" "Names are taken, see above if they are listed. Choose another name: STACK=…" ;;
-    *"Failed to create/update"*)
-      die "$error" "The reasons are above. Fix them, then repeat; make deploy-status shows the stack's state." ;;
-    *) die "$error" "Fix this, then repeat the command: it continues where it stopped." ;;
+      hint="Check the network, and that $AWS_DEFAULT_REGION is a region (AWS_REGION); then repeat the command." ;;
+    *EarlyValidation* | *"already exists"*) hint="Names are taken. Choose another name: STACK=…" ;;
+    *_IN_PROGRESS*) hint="Wait until make deploy-status shows that this has ended, then repeat the command." ;;
+    *UPDATE_ROLLBACK_FAILED*)
+      hint="Fix the reasons above, then run: $AWS cloudformation continue-update-rollback --stack-name $STACK" ;;
+    *"can not be updated"*) hint="It can only be deleted. Run make undeploy, then repeat the command." ;;
   esac
+  die "$error" "$hint"
 }
 
 # Save the stack as lines NAME=VALUE in $tmp/stack: its parameters, and with a dot before the name its status, tags and
@@ -58,30 +56,20 @@ describe() {
 # Print the value that describe saved: value Memory, value .Url
 value() { sed -n "s/^$1=//p" "$tmp/stack"; }
 
-# Print why the stack's last change failed, in CloudFormation's words. Early validation has its own list of reasons.
-failures() {
-  if grep -q EarlyValidation "$tmp/error" 2>/dev/null; then
-    "$AWS" cloudformation describe-events --stack-name "$STACK" --filters FailedEvents=true --output text --query \
-      "OperationEvents[?EventType=='VALIDATION_ERROR'].[LogicalResourceId, ValidationStatusReason] | [:8]" >&2 || true
-  else
-    "$AWS" cloudformation describe-stack-events --stack-name "$STACK" --output text --query "StackEvents[?ends_with(
-      ResourceStatus, '_FAILED')].[LogicalResourceId, ResourceStatus, ResourceStatusReason] | [:8]" >&2 || true
-  fi
+# Run a command of CloudFormation that changes the stack. If it fails, also print the reasons in CloudFormation's words.
+change() {
+  if "$AWS" cloudformation "$@" --stack-name "$STACK" 2>"$tmp/error"; then return; fi
+  "$AWS" cloudformation describe-events --stack-name "$STACK" --filters FailedEvents=true --no-paginate --output text \
+    --query "OperationEvents[].[LogicalResourceId, ResourceStatusReason || ValidationStatusReason] | [:8]" \
+    >&2 2>/dev/null || true
+  explain
 }
 
-# Apply TEMPLATE [flag] --parameter-overrides NAME=VALUE…; parameters that are not named keep their values.
+# Apply lambda/template.yaml: update NAME=VALUE… [flags]. Parameters that are not named keep their values.
 update() {
-  "$AWS" cloudformation deploy --stack-name "$STACK" --capabilities CAPABILITY_IAM --tags "$TAG" \
-    --no-fail-on-empty-changeset --template-file "$@" 2>"$tmp/error" || { failures; explain; }
+  change deploy --capabilities CAPABILITY_IAM --tags "$TAG" --no-fail-on-empty-changeset \
+    --template-file lambda/template.yaml --parameter-overrides "$@"
   describe
-}
-
-# Save the template and the parameters, to return to: update "$tmp/before.yaml" --parameter-overrides "${before[@]}"
-remember() {
-  local line
-  before=()
-  while read -r line; do before+=("$line"); done < <(grep -v '^\.' "$tmp/stack")
-  aws cloudformation get-template --stack-name "$STACK" --query TemplateBody --output text >"$tmp/before.yaml"
 }
 
 # Print the numbers of the function's versions, in ascending order, one a line.
@@ -104,15 +92,4 @@ connect() {
   if [[ $status == REVIEW_IN_PROGRESS ]]; then status=; fi  # planned only
   [[ ! $status || $(value ".${TAG%=*}") == "${TAG#*=}" ]] ||
     die "the stack $STACK in $AWS_DEFAULT_REGION was not made by make deploy." "Choose another name: STACK=…"
-}
-
-# Exit unless the stack is in a state that a change can start from.
-updatable() {
-  case $status in
-    "" | CREATE_COMPLETE | UPDATE_COMPLETE | UPDATE_ROLLBACK_COMPLETE) ;;
-    *_IN_PROGRESS) die "the stack $STACK is being changed ($status)." "Wait (make deploy-status), then repeat." ;;
-    UPDATE_ROLLBACK_FAILED) failures; die "the stack $STACK is stuck, for the reasons above." \
-      "Fix them, then run: $AWS cloudformation continue-update-rollback --stack-name $STACK" ;;
-    *) failures; die "the stack $STACK is in $status: it can only be deleted." "Run make undeploy, then repeat." ;;
-  esac
 }

@@ -4,21 +4,16 @@
 # shellcheck source=scripts/aws/common.sh
 source "$(dirname "$0")/common.sh"
 
-status() {
-  aws cloudformation describe-stacks --stack-name "$STACK" --output text --query "Stacks[0].[
-    [['Stack', StackName], ['Status', StackStatus], ['Changed', LastUpdatedTime || CreationTime]],
-    Outputs[].[OutputKey, OutputValue], Parameters[].[ParameterKey, ParameterValue]] | []"
-}
+# Print the state, the outputs and the parameters.
+status() { sed 's/^\.//' "$tmp/stack"; }
 
 # Print the last hour, then what comes, until Ctrl-C. Each look goes a minute back, as events may arrive late.
 logs() {
-  local back=3600 group
-  group=$(value .LogGroup)
-  [[ $group ]] || die "the stack $STACK has no function yet." "Run: make deploy"
+  local back=3600
   touch "$tmp/seen"
   while true; do
-    aws logs filter-log-events --log-group-name "$group" --start-time "$((($(date +%s) - back) * 1000))" \
-      --query 'events[].[eventId, message]' --output text >"$tmp/events"
+    aws logs filter-log-events --log-group-name "$(value .LogGroup)" --query 'events[].[eventId, message]' \
+      --start-time "$((($(date +%s) - back) * 1000))" --output text >"$tmp/events"
     grep -vxFf "$tmp/seen" "$tmp/events" | cut -f 2- || true
     mv "$tmp/events" "$tmp/seen"
     back=60
@@ -28,14 +23,14 @@ logs() {
 
 # Let the version before the live one serve: at once, by the alias; then the stack records it.
 rollback() {
-  local before function live previous
+  local function live previous
   function=$(value .FunctionName) live=$(value Live)
   previous=$(versions "$function" | awk -v live="${live:-0}" '$1 < live' | tail -n 1)
   [[ $previous ]] || die "there is no version before ${live:-the first} to go back to."
   aws lambda update-alias --function-name "$function" --name live --function-version "$previous" >/dev/null
   echo "Version $previous serves instead of $live."
-  remember
-  update "$tmp/before.yaml" --parameter-overrides "Live=$previous"
+  aws cloudformation get-template --stack-name "$STACK" --query TemplateBody --output text >"$tmp/template.yaml"
+  update "Live=$previous" --template-file "$tmp/template.yaml"
 }
 
 undeploy() {
@@ -44,7 +39,7 @@ undeploy() {
   [[ $answer == "$STACK" ]] || die "nothing was deleted."
   aws cloudformation delete-stack --stack-name "$STACK"
   echo "Deleting, which takes a minute or two…"
-  "$AWS" cloudformation wait stack-delete-complete --stack-name "$STACK" 2>"$tmp/error" || { failures; explain; }
+  change wait stack-delete-complete
   echo "The stack $STACK is gone."
 }
 
