@@ -110,8 +110,8 @@ serve: scripts/serve.py $(AWAITED_MODEL) | .venv/$(RUNTIME)/.installed ## the AP
 # The container. The image's file holds its id, and is stale also if the engine no longer has the image.
 REQUIREMENTS := $(if $(filter tflite%,$(RUNTIME)),lambda/requirements-tflite-runtime.txt,requirements-serve.txt)
 IMAGE_CODE := lambda/Dockerfile $(wildcard lambda/*.py lambda/*.html lambda/openapi.json)
-docker-run: scripts/docker.sh artifacts/image.iid scripts/test_lambda.py ## start the function as on Lambda, with MODEL
-	@$(call env,MODEL CONTAINER PORT PYTHON) $< run artifacts/image.iid
+docker-run: scripts/docker.sh artifacts/image.iid ## start the function as on Lambda, with MODEL
+	@$(call env,MODEL CONTAINER PORT) $< run artifacts/image.iid
 docker-test: scripts/test_lambda.py $(if $(IMAGE),,$(INDEX)) ## ask the container about IMAGE; unset, the test photos
 	@$(call quote,$(PYTHON)) $< --url http://127.0.0.1:$(call quote,$(PORT))/2015-03-31/functions/function/invocations \
 	  -- $(or $(PHOTOS),$(INDEX))
