@@ -14,19 +14,17 @@ fail() {
   exit 1
 }
 
-# Say what the error of the engine, in $log, means and what to do about it.
+# Say what to do about the error of the engine, in $log.
 explain() {
   case $(<"$log") in
-    *"permission denied while trying to connect"*)
-      fail "no permission to use the Docker engine; run: sudo usermod -aG docker \$USER, then log in again" ;;
+    *"permission denied while trying to connect"*) fail "run: sudo usermod -aG docker \$USER, then log in again" ;;
     *"Is the docker daemon running"* | *"failed to connect to the docker API"*)
       fail "no Docker engine answers; start Docker Desktop or: sudo systemctl start docker" ;;
-    *"no space left on device"*)
-      fail "the engine's disk is full; \`docker system df\` shows what fills it, \`docker system prune\` frees some" ;;
+    *"no space left on device"*) fail "the engine's disk is full; docker system prune frees some" ;;
     *"port is already allocated"* | *"address already in use"*)
-      fail "port $PORT is taken; choose another: make docker-run PORT=8081" ;;
-    *"is already in use by container"*)
-      fail "the container named $CONTAINER is not ours; choose another name: make docker-run CONTAINER=clothes" ;;
+      fail "port $PORT is taken; choose another: PORT=8081" ;;
+    *"in use by container"*)
+      fail "the container named $CONTAINER is not ours; choose another: CONTAINER=clothes" ;;
     *) fail "docker failed; its message is above" ;;
   esac
 }
@@ -36,23 +34,19 @@ engine() {
   docker "$@" 2>"$log" || { cat "$log" >&2; explain; }
 }
 
-# Download the wheels for the image's Python, C library and processor, so that the build itself needs no network.
+# Build from a folder that holds only what the image needs, so that nothing else is sent to the engine. The wheels for
+# the image's Python, C library and processor are downloaded before, so that the build itself needs no network; their
 # requirements.txt is copied last, so it stands for the whole folder.
-download_wheels() {
-  local folder=$1 python=3.13 machine=${ARCH/arm64/aarch64}
-  if cmp -s "$REQUIREMENTS" "$folder/requirements.txt"; then return; fi
-  if [[ $RUNTIME == tflite-runtime ]]; then python=3.11; fi
-  rm -rf "$folder"
-  .venv/ai-edge-litert/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
-    --only-binary :all: --python-version "$python" --platform "manylinux2014_$machine" \
-    --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" --dest "$folder" -r "$REQUIREMENTS"
-  cp "$REQUIREMENTS" "$folder/requirements.txt"
-}
-
-# Build from a folder that holds only what the image needs, so that nothing else is sent to the engine.
 build() {
-  local wheels=data/wheels/$RUNTIME-$ARCH context=artifacts/image
-  download_wheels "$wheels"
+  local wheels=data/wheels/$RUNTIME-$ARCH context=artifacts/image python=3.13 machine=${ARCH/arm64/aarch64}
+  if [[ $RUNTIME == tflite-runtime ]]; then python=3.11; fi
+  if ! cmp -s "$REQUIREMENTS" "$wheels/requirements.txt"; then
+    rm -rf "$wheels"
+    .venv/ai-edge-litert/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+      --only-binary :all: --python-version "$python" --platform "manylinux2014_$machine" \
+      --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" --dest "$wheels" -r "$REQUIREMENTS"
+    cp "$REQUIREMENTS" "$wheels/requirements.txt"
+  fi
   rm -rf "$context"
   mkdir -p "$context/code"
   cp lambda/*.py lambda/*.html lambda/openapi.json "$context/code"
@@ -85,7 +79,7 @@ run() {
   engine run --detach --name "$CONTAINER" --publish "127.0.0.1:$PORT:8080" --read-only --tmpfs /tmp \
     --user 1000:1000 --cap-drop ALL --security-opt no-new-privileges --cpus 1 --memory 1769m \
     --env AWS_LAMBDA_FUNCTION_MEMORY_SIZE=1769 "$(<"$1")" >/dev/null
-  answer=$(curl -fsS --noproxy '*' --retry 20 --retry-all-errors --retry-delay 1 --max-time 60 \
+  answer=$(curl -fsS --noproxy '*' --retry 10 --retry-all-errors --retry-delay 1 --max-time 60 \
     --data '{"httpMethod": "GET", "path": "/health"}' "$url" 2>&1) || true
   if [[ $answer != *'"statusCode": 200'* ]]; then
     docker logs --tail 30 "$CONTAINER" >&2
