@@ -14,7 +14,7 @@ PHOTO=${PHOTO:-tests/photos/pants/jeans.jpg} PARAMETERS=${PARAMETERS-}
 
 # Check all that can be checked beforehand, and print what is about to be deployed.
 prepare() {
-  local dataset digest first='' reply
+  local dataset digest first='' free reply
   id=$(<artifacts/image.iid) tag=${id:7:12} live=$(value Live) repository=$(value .RepositoryUri) uri='' key=''
   architecture=$(docker image inspect --format '{{.Architecture}}' "$id") ||
     die "Docker does not answer, or has lost the image." "Start it, rm -f artifacts/image.iid, then repeat."
@@ -28,16 +28,20 @@ print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("datase
       die "the stack runs on $(value Architecture), this image is for $architecture." \
         "Repeat with ARCH=$(value Architecture), or with ARCH=$architecture to change the stack."
     digest=$(aws ecr batch-get-image --repository-name "$STACK" --image-ids "imageTag=$tag" \
-      --query 'images[0].imageId.imageDigest' --output text)
-    if [[ $digest == sha256:* ]]; then uri=$repository@$digest; fi
+      --query 'images[].imageId.imageDigest' --output text)
+    uri=${digest:+$repository@$digest}
   fi
   IFS=$'\n' read -rd '' -a before < <(grep -v '^\.' "$tmp/stack") || true  # the parameters as they are
-  if [[ ! $live ]]; then first=$(first_parameters); fi
-  read -ra parameters <<<"Architecture=$architecture ${first//$'\n'/ } $PARAMETERS"
-  # A first deployment gets a key, so that strangers can't run up the bill.
-  if [[ ! $live && $PARAMETERS != *ApiKeys=* ]]; then KEY=${KEY:-first}; fi
+  if [[ ! $live ]]; then  # what fits the account, and a key, so that strangers can't run up the bill
+    first=$(aws iam list-policies --scope Local --output text \
+      --query "Policies[?PolicyName=='$STACK-boundary'].join('=', ['Boundary', Arn])")
+    free=$(aws lambda get-account-settings --query AccountLimit.UnreservedConcurrentExecutions --output text)
+    if ((free < 110)); then first+=" Concurrency=-1"; fi  # AWS keeps 100 unreserved; new accounts have fewer
+    if [[ $PARAMETERS != *ApiKeys=* ]]; then KEY=${KEY:-first}; fi
+  fi
+  read -ra parameters <<<"Architecture=$architecture $first $PARAMETERS"
   if [[ ${KEY-}${NO_KEY-} ]]; then
-    reply=$(python3 scripts/aws/api_keys.py "$(value ApiKeys)" --add "${KEY-}" --withdraw "${NO_KEY-}")
+    reply=$(python3 scripts/aws/api_keys.py "$(value ApiKeys)" "${KEY-}" "${NO_KEY-}")
     parameters+=("ApiKeys=${reply% *}") key=${reply##* }
   fi
   printf '%-8s %s\n' Account "$account, region $AWS_DEFAULT_REGION" Stack "$STACK, ${status:-new}" \
@@ -45,7 +49,7 @@ print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("datase
   python3 scripts/aws/costs.py ${before+"${before[@]}"} "${parameters[@]}"
 }
 
-# Show the change set that a deployment would apply; the image's id stands for its digest, which the push will tell.
+# Show the change set that a deployment would apply. The image's id stands for its digest, known after the push.
 plan() {
   local changes
   update "ImageUri=${uri:-$STACK@$id}" "Live=${live:-1}" "${parameters[@]}" --no-execute-changeset | tee "$tmp/plan"
@@ -57,23 +61,6 @@ plan() {
   echo "Nothing was changed."
 }
 
-push() {
-  { aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >/dev/null &&
-    docker tag "$id" "$repository:$tag" && docker push "$repository:$tag"; } ||
-    die "the push stopped; what serves is as it was." "Check the network, then repeat: the push resumes."
-  uri=$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$id" | grep -m 1 "^$repository@")
-}
-
-# Remove the version that failed its check, with its image.
-reject() {
-  [[ $live ]] || die "version $version failed its check, see above; nothing is served yet." \
-    "See make logs and make docker-test, then repeat."
-  echo "Version $version failed its check: restoring the function as it was."
-  update "${before[@]}"
-  tidy "$live"
-  die "version $version failed its check and was removed; version $live kept serving." "Compare: make docker-test"
-}
-
 connect
 prepare
 if [[ ${1-} == --plan ]]; then plan; exit; fi
@@ -81,19 +68,31 @@ if [[ ! $repository ]]; then
   update ImageUri= "${parameters[@]}"
   repository=$(value .RepositoryUri)
 fi
-if [[ ! $uri ]]; then push; fi
+if [[ ! $uri ]]; then
+  { aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >/dev/null &&
+    docker tag "$id" "$repository:$tag" && docker push "$repository:$tag"; } ||
+    die "the push stopped; what serves is as it was." "Check the network, then repeat: the push resumes."
+  uri=$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$id" | grep -m 1 "^$repository@")
+fi
 update "ImageUri=$uri" "Live=$live" "${parameters[@]}"
 function=$(value .FunctionName)
 # Without a change, this gives the number of the last version.
 version=$(aws lambda publish-version --function-name "$function" --query Version --output text)
 if [[ $version != "$live" ]]; then
   aws lambda wait published-version-active --function-name "$function" --qualifier "$version"
-  check || reject
+  if ! check; then
+    [[ $live ]] || die "version $version failed its check, see above; nothing is served yet." \
+      "See make logs and make docker-test, then repeat."
+    echo "Version $version failed its check: restoring the function as it was."
+    update "${before[@]}"
+    tidy "$live"
+    die "version $version failed its check and was removed; version $live kept serving." "Compare: make docker-test"
+  fi
   update "Live=$version"
 fi
 url=${API_URL:-$(value .Url)}
 warm
 tidy "$version"
 echo "Version $version serves at $url"
-if [[ $key ]]; then echo "API key  $KEY: $key   (shown only once; for another: make deploy KEY=<name>)"; fi
+if [[ $key ]]; then echo "API key  $KEY: $key   (shown only once)"; fi
 echo "Try it:  curl -H 'x-api-key: …' -H 'Content-Type: image/jpeg' --data-binary @photo.jpg ${url}predict"

@@ -406,13 +406,8 @@ def xml(action: str, content: str) -> tuple[int, str]:
     return 200, f"<{action}Response><{action}Result>{content}</{action}Result></{action}Response>"
 
 
-IDENTITY = xml("GetCallerIdentity", "<Account>1</Account>")
-
-
-def in_state(state: str) -> tuple[int, str]:
-    tag = "<member><Key>application</Key><Value>image-classifier</Value></member>"
-    return xml("DescribeStacks", f"<Stacks><member><StackName>clothes</StackName><StackStatus>{state}</StackStatus>"
-                                 f"<Tags>{tag}</Tags></member></Stacks>")
+def error(code: str, message: str) -> tuple[int, str]:
+    return 400, f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
 
 
 @pytest.mark.parametrize("action, code, message, advice", [
@@ -424,15 +419,16 @@ def in_state(state: str) -> tuple[int, str]:
      "lambda/deploy-policy.json"),
 ])
 def test_refused_credentials_are_explained(moto, action, code, message, advice):
-    refusal = 403, f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
-    url = answering(**{"GetCallerIdentity": IDENTITY, action: refusal})
+    url = answering(**{"GetCallerIdentity": xml("GetCallerIdentity", "<Account>1</Account>"),
+                       action: error(code, message)})
     assert_failure(run(moto, "deploy.sh", AWS_ENDPOINT_URL=url), message, advice)
 
 
 def update(cloud: Cloud, event: str, **answers: tuple[int, str]) -> tuple[int, str]:
     """A change that AWS refuses, of a stack with a failed event."""
     url = answering(
-        DescribeStacks=in_state("CREATE_COMPLETE"), GetTemplateSummary=xml("GetTemplateSummary", "<Parameters/>"),
+        DescribeStacks=xml("DescribeStacks", "<Stacks><member><StackStatus>x</StackStatus></member></Stacks>"),
+        GetTemplateSummary=xml("GetTemplateSummary", "<Parameters/>"),
         DescribeEvents=xml("DescribeEvents", f"<OperationEvents><member>{event}</member></OperationEvents>"), **answers)
     return run(cloud, " source scripts/aws/common.sh; update Live=", AWS_ENDPOINT_URL=url)
 
@@ -441,23 +437,20 @@ def update(cloud: Cloud, event: str, **answers: tuple[int, str]) -> tuple[int, s
     ("ROLLBACK_COMPLETE", "Run make undeploy"), ("UPDATE_IN_PROGRESS", "Wait until make deploy-status"),
     ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name clothes")])
 def test_a_stack_that_cannot_be_changed_is_explained(moto, state, advice):
-    refusal = 400, ("<ErrorResponse><Error><Code>ValidationError</Code><Message>Stack:arn:aws:cloudformation:x:1:stack/"
-                    f"clothes/a is in {state} state and can not be updated.</Message></Error></ErrorResponse>")
-    event = ("<LogicalResourceId>Function</LogicalResourceId><ResourceStatus>CREATE_FAILED</ResourceStatus>"
-             "<ResourceStatusReason>No more of that</ResourceStatusReason>")
-    ran = update(moto, event, CreateChangeSet=refusal)
+    ran = update(moto, "<LogicalResourceId>Function</LogicalResourceId>"
+                       "<ResourceStatusReason>No more of that</ResourceStatusReason>",
+                 CreateChangeSet=error("ValidationError", f"Stack:arn is in {state} state and can not be updated."))
     assert_failure(ran, "Function\tNo more of that", f"is in {state} state", advice)
 
 
 def test_names_that_are_taken_are_listed(moto):
     """CloudFormation finds them before it starts."""
-    event = ("<EventType>VALIDATION_ERROR</EventType><LogicalResourceId>Repository</LogicalResourceId>"
-             "<ValidationStatusReason>clothes already exists</ValidationStatusReason>")
-    ran = update(moto, event, CreateChangeSet=xml("CreateChangeSet", "<Id>arn:aws:cloudformation:x:1:changeSet/a/b</Id>"),
+    reason = "failed: [AWS::EarlyValidation::ResourceExistenceCheck]. To troubleshoot, use the DescribeEvents API."
+    ran = update(moto, "<LogicalResourceId>Repository</LogicalResourceId>"
+                       "<ValidationStatusReason>clothes already exists</ValidationStatusReason>",
+                 CreateChangeSet=xml("CreateChangeSet", "<Id>arn:aws:cloudformation:x:1:changeSet/a/b</Id>"),
                  DescribeChangeSet=xml(
-                     "DescribeChangeSet", "<Status>FAILED</Status><StatusReason>The following hook(s)/validation failed:"
-                     " [AWS::EarlyValidation::ResourceExistenceCheck]. To troubleshoot Early Validation errors, use the "
-                     "DescribeEvents API.</StatusReason>"))
+                     "DescribeChangeSet", f"<Status>FAILED</Status><StatusReason>{reason}</StatusReason>"))
     assert_failure(ran, "Repository\tclothes already exists", "STACK=")
 
 

@@ -1,6 +1,6 @@
 # What the scripts for AWS share: the client, with errors that say what to do next, and the stack.
 # To be sourced. `die` ends the script with an error; so does `aws` if the client fails.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # variables of the scripts that source this
 set -euo pipefail
 
 STACK=${STACK:-clothes}
@@ -8,7 +8,6 @@ if [[ ! ${AWS-} ]]; then  # an installed client if it is version 2, which AWS ma
   AWS=.venv/aws/bin/aws
   if [[ $(command aws --version 2>&1) == aws-cli/2.* ]]; then AWS=$(type -P aws); fi
 fi
-TAG=application=image-classifier  # on every stack made here; others are left alone
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT  # also if the command that Ctrl-C interrupts ends well nevertheless
@@ -25,14 +24,12 @@ aws() { "$AWS" "$@" 2>"$tmp/error" || explain; }
 
 # Exit with the client's last error and the next step. A stack that does not exist is no error; it prints nothing.
 explain() {
-  local error hint="Fix this, then repeat the command: it continues where it stopped."
-  error=$(<"$tmp/error")
-  case $error in
+  local hint="Fix this, then repeat the command: it continues where it stopped."
+  case $(<"$tmp/error") in
     *"Stack with id $STACK does not exist"*) return ;;
     *xpired* | *"locate credentials"* | *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch*)
       hint="Log in to AWS again, or check AWS_PROFILE and AWS_REGION; then repeat the command." ;;
-    *AccessDenied* | *"not authorized"*)
-      hint="Ask for the policy lambda/deploy-policy.json on your user or role, then repeat the command." ;;
+    *AccessDenied* | *"not authorized"*) hint="Ask for the policy lambda/deploy-policy.json, then repeat." ;;
     *"connect to"* | *"endpoint URL"* | *"Connection was closed"* | *timeout*)
       hint="Check the network, and that $AWS_DEFAULT_REGION is a region (AWS_REGION); then repeat the command." ;;
     *EarlyValidation* | *"already exists"*) hint="Names are taken. Choose another name: STACK=…" ;;
@@ -41,7 +38,7 @@ explain() {
       hint="Fix the reasons above, then run: $AWS cloudformation continue-update-rollback --stack-name $STACK" ;;
     *"can not be updated"*) hint="It can only be deleted. Run make undeploy, then repeat the command." ;;
   esac
-  die "$error" "$hint"
+  die "$(<"$tmp/error")" "$hint"
 }
 
 # Save the stack as lines NAME=VALUE in $tmp/stack: its parameters, and with a dot before the name its status, tags and
@@ -67,7 +64,7 @@ change() {
 
 # Apply lambda/template.yaml: update NAME=VALUE… [flags]. Parameters that are not named keep their values.
 update() {
-  change deploy --capabilities CAPABILITY_IAM --tags "$TAG" --no-fail-on-empty-changeset \
+  change deploy --capabilities CAPABILITY_IAM --tags application=image-classifier --no-fail-on-empty-changeset \
     --template-file lambda/template.yaml --parameter-overrides "$@"
   describe
 }
@@ -85,11 +82,10 @@ connect() {
   AWS_DEFAULT_REGION=${AWS_REGION:-${AWS_DEFAULT_REGION:-$("$AWS" configure get region || true)}}
   [[ $AWS_DEFAULT_REGION ]] || die "no region is set." "Repeat with the one you want, such as AWS_REGION=eu-central-1"
   export AWS_DEFAULT_REGION
-  # shellcheck disable=SC2034  # read by the scripts that source this
   account=$(aws sts get-caller-identity --query Account --output text)
   describe
   status=$(value .status)
   if [[ $status == REVIEW_IN_PROGRESS ]]; then status=; fi  # planned only
-  [[ ! $status || $(value ".${TAG%=*}") == "${TAG#*=}" ]] ||
+  [[ ! $status || $(value .application) == image-classifier ]] ||
     die "the stack $STACK in $AWS_DEFAULT_REGION was not made by make deploy." "Choose another name: STACK=…"
 }

@@ -11,10 +11,9 @@ import sys
 API = 1.00  # per million requests of up to 512 kB
 REQUEST = 0.20  # per million
 GB_SECOND = {"x86_64": 16.6667, "arm64": 13.3334}  # per million
-LOG_GB = 0.50
+LOGS = 0.50 * 1.75  # per GB; kB: the line with the metrics, Lambda's three, API Gateway's, and 26 bytes for each
 # A request with 400 x 533 pixels, large model: between 13.4 ms (AMD EPYC) and 21.4 ms (busy Intel Xeon), `make bench`.
 BILLED_MS = 16
-LOG_BYTES = 1750  # the log line with its metrics, Lambda's three lines, API Gateway's line, 26 for each event
 
 
 def main() -> None:
@@ -22,7 +21,7 @@ def main() -> None:
     memory = int(parameters.get("Memory", 1769))
     compute = BILLED_MS / 1000 * memory / 1024 * GB_SECOND[parameters["Architecture"]]
     parts = {"API Gateway": API, "Lambda's requests": REQUEST, f"{BILLED_MS} ms of {memory} MB": compute,
-             "logs and metrics": LOG_GB * LOG_BYTES / 1000}
+             "logs and metrics": LOGS}
     listed = ", ".join(f"{name} {dollars:.2f}" for name, dollars in parts.items())
     print(f"Cost     about ${sum(parts.values()):.2f} per million predictions: {listed}")
 

@@ -1,16 +1,7 @@
-# The steps of deploy.sh around a version of the function: first parameters, check, clean-up. To be sourced by it.
+# The steps of deploy.sh around a version of the function: check, warm-up, clean-up. To be sourced by it.
 # shellcheck shell=bash disable=SC2154  # variables of deploy.sh
 KEEP=3         # older versions kept to roll back to, with their images
 LIMIT_MS=2000  # longest time that a warm version may take for the photo of the check
-
-# Print the parameters of a first deployment that fit the account.
-first_parameters() {
-  local free
-  free=$(aws lambda get-account-settings --query AccountLimit.UnreservedConcurrentExecutions --output text)
-  if ((free < 110)); then echo "Concurrency=-1"; fi  # AWS keeps 100 unreserved; new accounts have fewer
-  aws iam list-policies --scope Local --output text \
-    --query "Policies[?PolicyName=='$STACK-boundary'].join('=', ['Boundary', Arn])"
-}
 
 # Ask the version about PHOTO, cold and then warm. Fails on an error, on another label than the photo's (unless the
 # model does not know that label), and if the second answer takes longer than LIMIT_MS.
