@@ -4,7 +4,7 @@
 #   scripts/docker.sh run IID      starts that image as a container and waits until the function answers
 #   scripts/docker.sh stop         stops the container
 # Environment: CONTAINER, the name of the container and of its image; PORT, where the function listens on this computer;
-# MODEL, BASE_IMAGE, ARCH, RUNTIME and REQUIREMENTS (its pinned wheels), what the image is built from.
+# MODEL, BASE_IMAGE, ARCH, RUNTIME and REQUIREMENTS (its pinned wheels), what the image is built from. Needs curl.
 set -euo pipefail
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
