@@ -4,7 +4,6 @@ from pathlib import Path
 
 from bench.contenders import CONVERTED, NETWORKS
 from common import atomic
-from training.tflite import frozen_graph
 
 
 def make_networks() -> None:
@@ -30,6 +29,8 @@ def make_reference(path: Path, _: Path) -> None:
     """
     import keras
     import tensorflow as tf
+
+    from training.tflite import frozen_graph
 
     inception = keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(150, 150, 3))
     features = keras.layers.Flatten()(inception.get_layer("mixed7").output)

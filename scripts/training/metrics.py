@@ -1,8 +1,5 @@
 """Measures that training, conversion and the report share, and temperature scaling.
 
-    >>> accuracy(np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 0]))
-    0.5
-
 Throughout, `probabilities` is float [photos, labels] and `targets` is int [photos], the indices of the true labels.
 """
 import numpy as np
