@@ -26,5 +26,5 @@ artifacts/stages/$1/model.tflite: scripts/convert.py $(SHARED) artifacts/stages/
 endef
 
 $(eval $(call stage,large,data/backbones/efficientnet-lite2.keras,--epochs 9,))
-$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--label-smoothing 0 --size 176x132 --epochs 20,\
+$(eval $(call stage,small,data/backbones/efficientnet-lite0.keras,--size 176x132 --epochs 20,\
   artifacts/stages/large/model.keras))

@@ -23,8 +23,6 @@ from training.photos import Split, load_split
 def image_size(text: str) -> tuple[int, int]:
     """'300x228' -> (300, 228), height and width in pixels."""
     height, width = map(int, text.split("x"))
-    if min(height, width) < 32:
-        raise ValueError("backbones shrink their input 32 times")
     return height, width
 
 
@@ -32,19 +30,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", type=Path, required=True, help="index.csv of the photos")
     parser.add_argument("--extra", type=Path, help="index.csv of further training photos")
-    parser.add_argument("--backbone", type=Path, required=True,
-                        help="pre-trained network by scripts/fetch_backbone.py, or a model by this script")
+    parser.add_argument("--backbone", type=Path, required=True, help="pre-trained network by scripts/fetch_backbone.py")
     parser.add_argument("--output", type=Path, required=True, help="the model to write (.keras)")
     parser.add_argument("--size", type=image_size, default="300x228", help="input height x width [%(default)s]")
     parser.add_argument("--epochs", type=int, default=7, help="of fine-tuning; 0 trains the head only [%(default)s]")
-    parser.add_argument("--batch", type=int, default=32, help="photos per step [%(default)s]")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of fine-tuning [%(default)s]")
-    parser.add_argument("--weight-decay", type=float, default=1e-2, help="[%(default)s]")
-    parser.add_argument("--label-smoothing", type=float, default=0.1, help="[%(default)s]")
-    parser.add_argument("--dropout", type=float, default=0.2, help="before the head [%(default)s]")
-    parser.add_argument("--freeze", type=float, default=0.4,
-                        help="share of the backbone's layers, from the input on, not to fine-tune [%(default)s]")
-    parser.add_argument("--patience", type=int, default=4, help="epochs without gain before stopping [%(default)s]")
     parser.add_argument("--teacher", type=Path, help="a model by this script: fine-tuning learns its probabilities "
                         "instead of the labels")
     parser.add_argument("--limit", type=int, help="train on at most this many photos of each label")
@@ -62,16 +52,13 @@ def main() -> None:
     import numpy as np
 
     from training import metrics
-    from training.distillation import load_teacher
-    from training.fine_tuning import fine_tune
-    from training.head import build_classifier, extract_features, load_backbone, refit_head, with_familiarity
-    from training.record import new_record, save_model
-    from training.suspects import check_labels
+    from training.fine_tuning import fine_tune, load_teacher
+    from training.head import build_classifier, check_labels, extract_features, refit_head, with_familiarity
+    from training.record import load_model, new_record, save_model
 
     keras.utils.set_random_seed(args.seed)
-    backbone, backbone_name = load_backbone(args.backbone)
-    record = new_record(args, photos, backbone_name)
-    model = build_classifier(backbone, args.size, len(labels), args.dropout)
+    record = new_record(args, photos)
+    model = build_classifier(load_model(args.backbone), args.size, len(labels))
     features, val_features = extract_features(model, train, validation)
     own = {photo.sha256 for photo in photos}
     train, features, record["suspects"] = check_labels(train, features, labels, own)

@@ -20,7 +20,7 @@ def classifier():
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="normalise")(pixels)
     for channels in (8, 16):
         x = keras.layers.Conv2D(channels, 3, 2, "same", activation="relu6")(x)
-    logits = build_classifier(keras.Model(pixels, x, name="backbone"), SIZE, labels=4, dropout=0.1)
+    logits = build_classifier(keras.Model(pixels, x), SIZE, labels=4)
     logits.get_layer("logits").bias.assign([1, -1, 2, 0])
     return with_familiarity(logits, np.random.default_rng(0).random((8, 16), np.float32), np.arange(8) % 4)
 

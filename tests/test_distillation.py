@@ -1,10 +1,7 @@
 """Distillation: students that learn a teacher's probabilities."""
-import argparse
-
 import numpy as np
 import pytest
-from training.distillation import load_teacher
-from training.fine_tuning import training_data
+from training.fine_tuning import load_teacher, training_data
 from training.index import read_index, write_index
 from training_runs import load, record_of, script, successful, train_arguments
 
@@ -18,18 +15,15 @@ def teacher(photos, tmp_path_factory):
 
 
 def test_the_teacher_sees_the_views_that_the_student_sees(photos, teacher):
-    import tensorflow as tf
     train = load(photos, "train")
-    args, targets = argparse.Namespace(seed=1, batch=32), tf.zeros((len(train.photos), 10))
-    loaded = load_teacher(teacher, record_of(teacher), train.photos)
-    images = tf.constant(train.images)
+    network, images = load_teacher(teacher, record_of(teacher), train.photos)
 
-    def epoch(images, teacher=None):
-        return [np.concatenate(parts) for parts in zip(*training_data(images, targets, range(1, 2), args, teacher))]
+    def epoch(train, teacher=None):
+        return [np.concatenate(parts) for parts in zip(*training_data(train, 10, range(1, 2), 1, teacher))]
 
-    views, probabilities, _ = epoch(images, loaded)
-    np.testing.assert_array_equal(views, epoch(images)[0])
-    wanted, _ = loaded.network.predict(epoch(tf.constant(loaded.images))[0], verbose=0)
+    views, probabilities, _ = epoch(train, (network, images))
+    np.testing.assert_array_equal(views, epoch(train)[0])
+    wanted, _ = network.predict(epoch(train._replace(images=images))[0], verbose=0)
     np.testing.assert_allclose(probabilities, wanted, atol=1e-4)
 
 

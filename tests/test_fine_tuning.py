@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from training import record as record_module
-from training.fine_tuning import training_data
+from training.fine_tuning import PATIENCE, training_data
 from training.head import fit_head
-from training.index import read_index
+from training.index import read_index, write_index
 from training.record import load_model, new_record, save_model
 from training_runs import SIZE, load, record_of, script, successful, train_arguments
 
@@ -73,35 +73,33 @@ def test_changed_source_code_is_another_recipe(photos, tmp_path, monkeypatch, so
     assert fingerprint(photos) != before
 
 
-def fingerprint(photos, rows=slice(None), **changes):
+def fingerprint(photos, **changes):
     args = argparse.Namespace(index=photos / "index.csv", backbone=photos / "backbone.keras", output="model.keras",
                               teacher=None, extra=None, size=SIZE, lr=1e-3)
     vars(args).update(changes)
-    return new_record(args, read_index(args.index)[rows], "backbone")["fingerprint"]
+    return new_record(args, read_index(args.index))["fingerprint"]
 
 
 def test_changed_flags_photos_backbone_and_teacher_are_other_recipes(photos, tmp_path):
     other = tmp_path / "other file"
     other.write_bytes(b"other content")
-    variants = [{}, {"lr": 3e-4}, {"rows": slice(1, None)}, {"backbone": other}, {"teacher": other},
+    write_index(tmp_path / "index.csv", read_index(photos / "index.csv")[1:])
+    variants = [{}, {"lr": 3e-4}, {"index": tmp_path / "index.csv"}, {"backbone": other}, {"teacher": other},
                 {"extra": photos / "index.csv"}]
     assert len({fingerprint(photos, **changes) for changes in variants}) == len(variants)
     assert fingerprint(photos, output="another.keras") == fingerprint(photos)
 
 
 def test_training_ends_early_if_validation_gains_no_more(photos, tmp_path):
-    arguments = train_arguments(photos, tmp_path / "model.keras", "--epochs", "9", "--patience", "1", "--lr", "0")
-    successful(script("train.py", *arguments))
-    assert len(record_of(tmp_path / "model.keras")["history"]) == 2
+    successful(script("train.py", *train_arguments(photos, tmp_path / "model.keras", "--epochs", "9", "--lr", "0")))
+    assert len(record_of(tmp_path / "model.keras")["history"]) == 1 + PATIENCE
 
 
 def test_an_epoch_has_the_same_data_in_every_run_and_other_data_than_the_next(photos):
-    import tensorflow as tf
     train = load(photos, "train")
 
     def batches(epoch, seed=1):
-        data = training_data(tf.constant(train.images), tf.one_hot(train.targets, 10), range(epoch, epoch + 1),
-                             argparse.Namespace(seed=seed, batch=32))
+        data = training_data(train, 10, range(epoch, epoch + 1), seed)
         return [np.concatenate(parts) for parts in zip(*data.as_numpy_iterator())][:2]
 
     (images, targets), (again, targets_again) = batches(epoch=3), batches(epoch=3)
@@ -112,11 +110,10 @@ def test_an_epoch_has_the_same_data_in_every_run_and_other_data_than_the_next(ph
 
 
 def test_a_mixed_example_has_targets_that_sum_to_1_and_the_mean_weight(photos):
-    import tensorflow as tf
     train = load(photos, "train")
-    targets = tf.one_hot(train.targets, 10) * np.where(train.targets == 0, 0.5, 1.0)[:, None]
-    data = training_data(tf.constant(train.images), targets, range(1), argparse.Namespace(seed=1, batch=60))
-    _, mixed, weights = next(data.as_numpy_iterator())
+    train = train._replace(weights=np.where(train.targets == 0, 0.5, 1).astype(np.float32))
+    batches = training_data(train, 10, range(1), seed=1).as_numpy_iterator()
+    mixed, weights = map(np.concatenate, list(zip(*batches))[1:])
     np.testing.assert_allclose(mixed.sum(1), 1, atol=1e-5)
     assert weights.min() < 0.6 and weights.max() > 0.99
     np.testing.assert_allclose(weights * mixed[:, 0], 1 - weights, atol=1e-5)  # as label 0 weighs half

@@ -2,10 +2,9 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
-from training.head import HalfwayScaler, fit_head, linear_head, with_familiarity
+from training.head import HalfwayScaler, check_labels, fit_head, linear_head, with_familiarity
 from training.index import Photo
 from training.photos import Split
-from training.suspects import check_labels
 
 
 def clusters(labels, per_label, channels=20, seed=0):

@@ -97,9 +97,9 @@ def erase(images: tf.Tensor, uniform) -> tf.Tensor:
     return tf.where(erased[..., tf.newaxis], colour, images)
 
 
-def mixup(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor | int, alpha: float = 0.2) -> tuple:
-    """Blend each photo and its one-hot target with another of the batch (Zhang et al. 2018, Beta(alpha, alpha))."""
-    draws = tf.random.stateless_gamma((2, tf.shape(images)[0]), (tf.cast(seed, tf.int32), 200), alpha)
+def mixup(images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor | int) -> tuple:
+    """Blend each photo and its one-hot target with another of the batch (Zhang et al. 2018, Beta(0.2, 0.2))."""
+    draws = tf.random.stateless_gamma((2, tf.shape(images)[0]), (tf.cast(seed, tf.int32), 200), 0.2)
     share = draws[0] / (draws[0] + draws[1] + 1e-20)
     share = tf.maximum(share, 1 - share)
 

@@ -1,36 +1,31 @@
-"""The first half of training: a backbone, a linear head fitted to its features, and familiarity."""
+"""The first half of training: a linear head fitted to a backbone's features, labels that it doubts, and familiarity."""
 import os
-from pathlib import Path
+from itertools import compress
 
 import keras
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
 from tqdm import tqdm
 
 from serving import Network
 from training.photos import Split
-from training.record import load_model, read_training_record
 from training.tflite import to_tflite
 
 L2 = 0.05  # penalty relative to the mean loss; chosen by cross-validation inside train and validation
+FOLDS = 5
+MAX_SUSPECTS = 60
+MIN_PROBABILITY = 0.1  # extra photos whose label has less are left out; EXPERIMENTS.md says why
 
 
-def load_backbone(path: Path) -> tuple[keras.Model, str]:
-    """Load a backbone and its name, from its own file or from a classifier by scripts/train.py."""
-    model = load_model(path)
-    if "backbone" in [layer.name for layer in model.layers]:
-        return model.get_layer("backbone"), read_training_record(path)["backbone"]
-    model.name = "backbone"
-    return model, path.stem
-
-
-def build_classifier(backbone: keras.Model, size: tuple[int, int], labels: int, dropout: float) -> keras.Model:
+def build_classifier(backbone: keras.Model, size: tuple[int, int], labels: int) -> keras.Model:
     """Build a model that gives logits, float32 [N, labels]; its head is the layer "logits"."""
+    backbone.name = "backbone"
     pixels = keras.Input((*size, 3), name="pixels")
     features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(pixels))
-    logits = keras.layers.Dense(labels, name="logits")(keras.layers.Dropout(dropout)(features))
+    logits = keras.layers.Dense(labels, name="logits")(keras.layers.Dropout(0.2)(features))
     return keras.Model(pixels, logits)
 
 
@@ -58,9 +53,8 @@ def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> 
     """
     scaler, regression = linear_head(len(features)).fit(features, targets, logisticregression__sample_weight=weights)
     coefficients, intercepts = regression.coef_, regression.intercept_
-    if len(regression.classes_) == 2:  # scikit-learn then gives one row, the difference of the two logits
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    if len(intercepts) == 1:  # for two labels scikit-learn gives one row, the difference of their logits
+        coefficients, intercepts = (np.concatenate([-row, row]) / 2 for row in (coefficients, intercepts))
     coefficients = coefficients / scaler.scale_
     bias = intercepts - coefficients @ scaler.mean_
     return coefficients.T.astype(np.float32), bias.astype(np.float32)
@@ -85,6 +79,43 @@ def refit_head(model: keras.Model, train: Split, features: np.ndarray, val_featu
     kernel, bias = fit_head(features, np.tile(train.targets, 2), np.tile(train.weights, 2))
     model.get_layer("logits").set_weights([kernel, bias])
     return val_features @ kernel + bias
+
+
+def check_labels(train: Split, features: np.ndarray, labels: list[str], own: set[str]):
+    """Leave out the extra photos whose labels look wrong, and list the suspects among all photos.
+
+    features: float32 [2 N, channels], of the photos, then of their mirror images; own: the hashes of the index's own
+    photos, which are never left out. Returns the other photos, their features, and the suspects: the photos for which
+    another label is more probable than their own, the most doubtful first.
+    """
+    probabilities = out_of_fold_probabilities(features, train.targets)
+    suggested = probabilities.argmax(1)
+    own_label = probabilities[np.arange(len(train.targets)), train.targets]
+    doubtful = [i for i in np.argsort(own_label) if suggested[i] != train.targets[i]]
+    suspects = [{"path": str(train.photos[i].path), "label": labels[train.targets[i]],
+                 "suggested": labels[suggested[i]], "probability": round(float(own_label[i]), 4)}
+                for i in doubtful[:MAX_SUSPECTS]]
+    is_extra = np.array([photo.sha256 not in own for photo in train.photos])
+    kept = ~is_extra | (own_label >= MIN_PROBABILITY)
+    if is_extra.any():
+        print(f"left out {np.sum(~kept)} of {np.sum(is_extra)} extra photos, whose labels look wrong")
+    rest = Split(list(compress(train.photos, kept)), *(values[kept] for values in train[1:]))
+    return rest, features[np.tile(kept, 2)], suspects
+
+
+def out_of_fold_probabilities(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The probabilities of the labels for each training photo, by a head that was fitted to others: [N, labels]."""
+    folds = min(FOLDS, np.bincount(targets).min())
+    if folds < 2:
+        return np.eye(targets.max() + 1)[targets]  # the only photo of a label can't be judged by others
+    probabilities = cross_val_predict(
+        linear_head(len(features)),
+        features,
+        np.tile(targets, 2),
+        groups=np.tile(np.arange(len(targets)), 2),  # keeps a photo and its mirror image in the same fold
+        cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0),
+        method="predict_proba")
+    return (probabilities[:len(targets)] + probabilities[len(targets):]) / 2
 
 
 def with_familiarity(model: keras.Model, features: np.ndarray, targets: np.ndarray) -> keras.Model:

@@ -10,10 +10,10 @@ from pathlib import Path
 from common import ROOT, atomic
 from training.index import Photo, data_digest, read_index
 
-NOT_FLAGS = ("index", "extra", "backbone", "output", "teacher")  # files are compared by content
+FILES = ("index", "extra", "backbone", "output", "teacher")  # compared by content, except for the output
 
 
-def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> dict:
+def new_record(args: argparse.Namespace, photos: list[Photo]) -> dict:
     """The record of a training run that starts now.
 
     Runs with equal fingerprints would train the same model: they agree in flags, photos, backbone, teacher and
@@ -22,30 +22,25 @@ def new_record(args: argparse.Namespace, photos: list[Photo], backbone: str) -> 
     import keras
     import tensorflow as tf
 
-    flags = {name: value for name, value in vars(args).items() if name not in NOT_FLAGS}
+    flags = {name: value for name, value in vars(args).items() if name not in FILES}
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
-    files = [digest(path) for path in (args.index, args.extra, args.backbone, args.teacher) if path]
-    sources = digest(ROOT / "scripts/train.py", *sorted((ROOT / "scripts/training").glob("*.py")),
-                     ROOT / "lambda/preprocess.py")
-    recipe = repr((flags, data_digest(photos), files, sources))
+    recipe = hashlib.sha256(repr(flags).encode())
+    sources = sorted((ROOT / "scripts/training").glob("*.py"))
+    sources += [ROOT / "scripts/train.py", ROOT / "lambda/preprocess.py"]
+    for path in (args.index, args.extra, args.backbone, args.teacher, *sources):
+        recipe.update(hashlib.sha256(path.read_bytes() if path else b"").digest())
     return {
         "labels": sorted({photo.label for photo in photos}),
-        "size": args.size,
         "dataset": args.index.parent.name,
-        "backbone": backbone,
+        "backbone": args.backbone.stem,
         "flags": flags,
         "data_digest": data_digest(photos),
         "extra_digest": data_digest(read_index(args.extra)) if args.extra else None,
         "commit": commit.stdout.strip(),
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
-        "fingerprint": hashlib.sha256(recipe.encode()).hexdigest(),
+        "fingerprint": recipe.hexdigest(),
         "history": [],
     }
-
-
-def digest(*paths: Path) -> str:
-    """SHA-256 over the contents of files."""
-    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
 
 
 def save_model(model, record: dict, path: Path) -> None:
