@@ -28,9 +28,10 @@ def build(name: str, weights: Path | None):
         maker = makers.get(name.lower().replace("_", "").replace("-", ""))
         if maker is None:
             fail(f"there is no backbone '{name}'; there are: {', '.join([*LITE, *sorted(makers)])}")
+        pixels = keras.Input((None, None, 3), name="pixels")
         normalise = importlib.import_module(maker.__module__).preprocess_input
-        pixels = normalise(keras.Input((None, None, 3), name="pixels"))
-        model = maker(include_top=False, weights=None if weights else "imagenet", input_tensor=pixels)
+        network = maker(include_top=False, weights=None if weights else "imagenet", input_tensor=normalise(pixels))
+        model = keras.Model(pixels, network.outputs[0])
     if weights:
         model.load_weights(weights)
     return model

@@ -15,7 +15,6 @@ from training.photos import Split
 from training.tflite import to_tflite
 
 L2 = 0.05  # penalty relative to the mean loss; chosen by cross-validation inside train and validation
-FOLDS = 5
 MAX_SUSPECTS = 60
 MIN_PROBABILITY = 0.1  # extra photos whose label has less are left out; EXPERIMENTS.md says why
 
@@ -105,7 +104,7 @@ def check_labels(train: Split, features: np.ndarray, labels: list[str], own: set
 
 def out_of_fold_probabilities(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """The probabilities of the labels for each training photo, by a head that was fitted to others: [N, labels]."""
-    folds = min(FOLDS, np.bincount(targets).min())
+    folds = min(5, np.bincount(targets).min())
     if folds < 2:
         return np.eye(targets.max() + 1)[targets]  # the only photo of a label can't be judged by others
     probabilities = cross_val_predict(
