@@ -24,7 +24,7 @@ from training.record import load_model, read_training_record
 CALIBRATION = 100  # training photos from which int8 takes the ranges of its activations
 MAX_CHANGED, MAX_ACCURACY_LOSS = 0.03, 0.01
 SIGNIFICANCE = 0.05  # of a binomial test, so that chance doesn't refuse a good file where validation has few photos
-SURE = 0.95  # share of the right answers on validation that reach the confidence threshold; of all, familiarity's
+SURE = 0.95  # share of the right answers on validation that are to count as confident, and of all as familiar
 
 
 def main() -> None:
@@ -58,8 +58,7 @@ def main() -> None:
 
 
 def check(network: bytes, model, validation) -> dict:
-    """Metrics and thresholds of the network on validation. Ends the script if its answers differ too much from Keras's.
-    """
+    """The network's metrics and thresholds on validation. Ends the script if it differs too much from the model."""
     from serving import Network
     from training import metrics
 

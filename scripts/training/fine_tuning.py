@@ -44,11 +44,14 @@ def training_data(train: Split, labels: int, epochs: range, seed: int, teacher: 
     # As tensors: an array would become a constant of the data's graph, which takes minutes to optimise.
     images, teacher_images = tf.constant(train.images), tf.constant(teacher[1]) if teacher else None
     targets = tf.one_hot(train.targets, labels) * train.weights[:, np.newaxis]
-    orders = [np.random.default_rng((seed, epoch)).permutation(len(images)) for epoch in epochs]
 
-    def batch(epoch, step, rows):
-        batch_seed = tf.cast(step, tf.int32) + epoch * 100_000 + seed * 7919
+    def rows_of_batches():
+        for epoch in epochs:
+            order = np.random.default_rng((seed, epoch)).permutation(len(train.images))
+            for step, rows in enumerate(np.split(order, range(BATCH, len(order), BATCH))):
+                yield step + epoch * 100_000 + seed * 7919, rows
 
+    def batch(batch_seed, rows):
         def views_of(photos):
             return mixup(augment(tf.gather(photos, rows), batch_seed), tf.gather(targets, rows), batch_seed)
 
@@ -58,12 +61,8 @@ def training_data(train: Split, labels: int, epochs: range, seed: int, teacher: 
             return views, teacher[0](views_of(teacher_images)[0], training=False)[0], weights
         return views, mixed_targets / weights[:, tf.newaxis], weights
 
-    def one_epoch(epoch, order):
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(BATCH).enumerate()
-        return batches.map(lambda step, rows: batch(epoch, step, rows))
-
-    # One graph for all epochs: a dataset of its own for each epoch would hold a copy of all photos.
-    return tf.data.Dataset.from_tensor_slices((list(epochs), orders)).flat_map(one_epoch).prefetch(2)
+    signature = tf.TensorSpec((), tf.int32), tf.TensorSpec((None,), tf.int64)
+    return tf.data.Dataset.from_generator(rows_of_batches, output_signature=signature).map(batch).prefetch(2)
 
 
 class AfterEpoch(keras.callbacks.SwapEMAWeights):
