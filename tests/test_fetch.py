@@ -223,7 +223,7 @@ def test_a_certificate_for_another_name_or_by_an_unknown_authority_is_refused(ce
     if not trusted:
         monkeypatch.delenv("SSL_CERT_FILE")
     result = get(url)
-    assert result.status == 502 and "certificate" in str(result)
+    assert result.status == 502 and "SSLCertVerificationError" in str(result)
 
 
 # Slow and broken servers.
@@ -282,12 +282,12 @@ BAD = {
     "endless chunk": (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n"), 413),
     "endless header": (endless(b"HTTP/1.1 200 OK\r\nX: "), 502),
     "endless headers": (endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 9999), 502),
-    "too long, and says so": (replying(http(Content_Length=10_000_001)), 413),
+    "too long, and says so": (replying(http(b"x", Content_Length=10_000_001)), 413),
     "too long, but says less": (endless(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), b"xxxxx"),
     "shorter than it says": (replying(http(b"short", Content_Length=9)), 502),
     "chunks cut short": (replying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), 502),
     "negative length": (replying(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), b""),
-    "gzip": (replying(http(b"\x1f\x8b\x08" + bytes(100), Content_Encoding="gzip")), 502),
+    "gzip, which is not unpacked": (replying(http(b"\x1f\x8b\x08", Content_Encoding="gzip")), b"\x1f\x8b\x08"),
     "206": (replying(http(b"x", "206 Partial")), 502),
     "a redirect to nowhere": (replying(http(b"", "302 Found")), 502),
     "a redirect to itself": (replying(http(b"", "302 Found", Location="/")), 502),
