@@ -1,6 +1,6 @@
 """The API keys that POST /predict accepts.
 
-The environment variable API_KEYS holds name:SHA-256,... of the keys, never a key itself. Without it everybody may call.
+The environment variable API_KEYS holds their names and digests, name:SHA-256,... Without it everybody may call.
 """
 import hashlib
 import hmac
@@ -17,8 +17,5 @@ def holder(key: str) -> str | None:
     if not DIGESTS:
         return "anyone"
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    found = None
-    for name, expected in DIGESTS.items():
-        if hmac.compare_digest(digest, expected):
-            found = name
-    return found
+    names = [name for name, expected in DIGESTS.items() if hmac.compare_digest(digest, expected)]
+    return names[0] if names else None

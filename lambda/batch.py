@@ -1,26 +1,25 @@
 """The events of S3 Batch Operations: objects of a bucket in, their labels out as result strings.
 
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html describes event and answer. Version
-2.0 names the bucket, version 1.0 its ARN. A result string is JSON, {"model", "confident", "familiarity", "familiar",
-"scores"} or {"error"}; scripts/aws/label_bucket.sh makes a table of them.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html describes event and answer.
+A result string is JSON, "model" and the fields of Answer, or "error". scripts/aws/label_bucket.sh collects them.
 """
 import json
 import traceback
 from urllib.parse import unquote_plus
 
 import s3
-from classifier import MODEL, classify
-from request import RequestError, Source
+from classifier import MODEL, Answer, classify
+from request import Images, RequestError
 
-# By the status of the error. S3 repeats a task that failed temporarily, and ends a job in which over half of at least
-# 1,000 tasks failed permanently. It reports the result strings of successful tasks only. An image that can't be read
-# must neither end the job nor lose its error, so its task succeeds.
+# By the status of the error. S3 repeats a task that failed temporarily, and ends a job if over half of 1,000 or more
+# tasks failed permanently. It reports results of successful tasks only. An image that can't be read must neither end
+# the job nor lose its error, so its task succeeds.
 RESULT_CODES = {403: "PermanentFailure", 500: "TemporaryFailure", 504: "TemporaryFailure"}
 MAX_RESULT = 1000  # characters of a result string; the least likely labels are left out of a longer one
 
 
 def is_batch(event: object) -> bool:
-    return isinstance(event, dict) and "invocationSchemaVersion" in event and isinstance(event.get("tasks"), list)
+    return isinstance(event, dict) and "invocationSchemaVersion" in event
 
 
 def answer(event: dict, record: dict) -> dict:
@@ -36,23 +35,19 @@ def answer(event: dict, record: dict) -> dict:
 
 def _result(task: dict, record: dict) -> dict:
     try:
-        bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]
+        bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]  # in version 2.0, or 1.0
         content = s3.read_object(bucket, unquote_plus(task["s3Key"]), task.get("s3VersionId"))
-        [found] = classify([Source("raw", content)], record)
+        [found] = classify(Images("raw", [content]), record)
     except RequestError as error:
         found = error
     except Exception:
         record["exception"] = traceback.format_exc()
         found = RequestError(500, "the function failed; its log says why")
-    if isinstance(found, RequestError):
+    if isinstance(found, Answer):
+        code, result = "Succeeded", {"model": MODEL.digest, **found._asdict()}
+        while len(json.dumps(result)) > MAX_RESULT:
+            result["scores"].popitem()
+    else:
+        code, result = RESULT_CODES.get(found.status, "Succeeded"), {"error": str(found)}
         record.setdefault("errors", []).append(str(found))
-        return _task_result(task, RESULT_CODES.get(found.status, "Succeeded"), {"error": str(found)})
-    result = {"model": MODEL.digest, "confident": found.confident, "familiarity": found.familiarity,
-              "familiar": found.familiar, "scores": dict(found.scores)}
-    while len(json.dumps(result)) > MAX_RESULT:
-        result["scores"].popitem()
-    return _task_result(task, "Succeeded", result)
-
-
-def _task_result(task: dict, code: str, result: dict) -> dict:
     return {"taskId": task.get("taskId"), "resultCode": code, "resultString": json.dumps(result)}

@@ -1,14 +1,14 @@
-"""The API on AWS Lambda: photos in, probabilities of their labels out.
-
-POST /predict takes {"url": …}, {"image": <base64>}, the bytes of a photo or the files of a form; GET /health
-describes the model; GET / is a page to try it. An event that is itself {"url": …} gets the plain mapping.
+"""The API on AWS Lambda: photos in, probabilities of their labels out. README.md describes it.
 
 Environment: MODEL_PATH (model.tflite beside this file), CORS_ORIGIN (*), S3_BUCKETS (none), API_KEYS (none needed).
 """
+import base64
 import functools
+import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -21,15 +21,14 @@ import api_keys
 import batch
 from classifier import MODEL, Answer, classify
 from model import Interpreter
-from request import Request, RequestError, Source, has_lists_only, is_proxy, parse, request_id, sources, sources_in
+from preprocess import ImageError
+from request import Images, Request, RequestError, context_of, images_in, images_of, is_proxy, parse
 from telemetry import timed, write
 
-PAGE, DESCRIPTION = (Path(__file__).with_name(name) for name in ("index.html", "openapi.json"))
+FOLDER = Path(__file__).parent
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
            "Access-Control-Allow-Origin": os.environ.get("CORS_ORIGIN", "*"),
            "Access-Control-Expose-Headers": "X-Confidence, X-Familiarity, X-Model", "X-Model": MODEL.digest}
-PREFLIGHT = {"Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key",
-             "Access-Control-Max-Age": "86400"}
 
 
 class Response(NamedTuple):
@@ -40,16 +39,16 @@ class Response(NamedTuple):
 
 def lambda_handler(event: object, context: object = None) -> object:
     """Answer an HTTP request with a response, any other event with the plain mapping; never raises."""
-    record = {"request_id": request_id(event) or getattr(context, "aws_request_id", None), "model": MODEL.digest}
-    proxy = is_proxy(event)
+    identity = context_of(event).get("requestId") or getattr(context, "aws_request_id", None)
+    record = {"request_id": identity, "model": MODEL.digest}
     with timed(record, "total_ms"):
         try:
-            if proxy:
+            if is_proxy(event):
                 response = route(parse(event), record)
             elif batch.is_batch(event):
                 response = Response(200, batch.answer(event, record))
             else:
-                response = answer(*sources_in(event), None, record)
+                response = answer(images_in(event), None, record)
         except RequestError as error:
             response = Response(error.status, {"error": str(error)})
         except Exception:
@@ -60,53 +59,47 @@ def lambda_handler(event: object, context: object = None) -> object:
     if response.status >= 400:
         record["error"] = response.body["error"]
     write(record)
-    if not proxy:
+    if not is_proxy(event):
         return response.body
     headers = {**HEADERS, **response.headers}
-    sent = {"multiValueHeaders": {name: [value] for name, value in headers.items()}} if has_lists_only(event) else {
-        "headers": headers}
-    return {"statusCode": response.status, **sent, "body": body, "isBase64Encoded": False}
+    return {"statusCode": response.status, "headers": headers, "body": body, "isBase64Encoded": False}
 
 
 def route(request: Request, record: dict) -> Response:
-    """Call the function that ROUTES names for the path and the method."""
+    """Answer POST /predict, or GET of one of the PAGES."""
     record["route"] = f"{request.method} {request.path}"[:200]
-    methods = ROUTES.get(request.path)
-    if methods is None:
-        raise RequestError(404, f"there is nothing at this path; there is {', '.join(ROUTES)}")
-    allowed = ", ".join([*methods, "OPTIONS"])
-    if request.method == "OPTIONS":
-        return Response(204, "", {"Allow": allowed, "Access-Control-Allow-Methods": allowed, **PREFLIGHT})
+    if request.path != "/predict" and request.path not in PAGES:
+        raise RequestError(404, f"there is nothing at this path; there is {', '.join(PAGES)}, /predict")
+    methods = ["POST", "OPTIONS"] if request.path == "/predict" else ["GET", "HEAD", "OPTIONS"]
+    allowed = ", ".join(methods)
     if request.method not in methods:
         return Response(405, {"error": f"this path takes {allowed}"}, {"Allow": allowed})
-    response = methods[request.method](request, record)
+    if request.method == "OPTIONS":
+        return Response(204, "", {"Allow": allowed, "Access-Control-Allow-Methods": allowed,
+                                  "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key",
+                                  "Access-Control-Max-Age": "86400"})
+    if request.method == "POST":
+        return predict(request, record)
+    response = PAGES[request.path]()
     return response._replace(body="") if request.method == "HEAD" else response
 
 
-def page(request: Request, record: dict) -> Response:
-    """The page to try the API."""
-    html, policy = _page()
+@functools.cache
+def page() -> Response:
+    """The page to try the API. Its Content-Security-Policy allows its inline script and style by their hashes."""
+    html = (FOLDER / "index.html").read_text("utf-8")
+    hashes = {}
+    for tag in ("script", "style"):
+        text = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)[1]
+        hashes[tag] = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    policy = (f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; "
+              "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+              "frame-ancestors 'none'")
     return Response(200, html, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy,
                                 "Referrer-Policy": "no-referrer"})
 
 
-@functools.cache
-def _page() -> tuple[str, str]:
-    """The page and its Content-Security-Policy, which allows its inline script and style by their hashes."""
-    import base64
-    import hashlib
-    import re
-    html = PAGE.read_text("utf-8")
-
-    def hashes(tag: str) -> str:
-        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-                        for text in re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL))
-    return html, (f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; "
-                  "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-                  "frame-ancestors 'none'")
-
-
-def health(request: Request, record: dict) -> Response:
+def health() -> Response:
     """The model's record, without the parts that only the report needs."""
     card = {name: value for name, value in MODEL.record.items() if name not in ("history", "suspects")}
     interpreter = sys.modules[Interpreter.__module__.partition(".")[0]]
@@ -115,52 +108,49 @@ def health(request: Request, record: dict) -> Response:
     return Response(200, {"status": "ok", "model": MODEL.digest, **card, "size": MODEL.size, "versions": versions})
 
 
+def description() -> Response:
+    """The API for programs, from which other languages' clients are generated."""
+    return Response(200, (FOLDER / "openapi.json").read_text("utf-8"))
+
+
+PAGES = {"/": page, "/health": health, "/openapi.json": description}
+
+
 def predict(request: Request, record: dict) -> Response:
     """Labels and probabilities; with ?top=N only the N highest."""
-    key = request.headers.get("x-api-key", "")
-    record["key"] = api_keys.holder(key)
+    record["key"] = api_keys.holder(request.headers.get("x-api-key", ""))
     if not record["key"]:
-        wrong = "this API key is not valid" if key else "an API key is needed"
-        return Response(401, {"error": f"{wrong}; send yours in the header x-api-key"}, {"WWW-Authenticate": "ApiKey"})
+        error = "a valid API key is needed; send yours in the header x-api-key"
+        return Response(401, {"error": error}, {"WWW-Authenticate": "ApiKey"})
     top = request.query.get("top")
-    if top is not None and not (top.isascii() and top.isdecimal() and len(top) < 10 and int(top)):
+    if top is not None and not (re.fullmatch("[0-9]{1,9}", top) and int(top)):
         raise RequestError(400, "top must be a whole number from 1, such as ?top=3")
-    return answer(*sources(request), top and int(top), record)
+    return answer(images_of(request), top and int(top), record)
 
 
-def description(request: Request, record: dict) -> Response:
-    """The API for programs, from which other languages' clients are generated."""
-    return Response(200, DESCRIPTION.read_text("utf-8"))
-
-
-ROUTES = {
-    "/": {"GET": page, "HEAD": page},
-    "/health": {"GET": health, "HEAD": health},
-    "/openapi.json": {"GET": description, "HEAD": description},
-    "/predict": {"POST": predict},
-}
-
-
-def answer(asked: list[Source], many: bool, top: int | None, record: dict) -> Response:
+def answer(images: Images, top: int | None, record: dict) -> Response:
     """The mapping for a single image, or a list for several; with `top`, only so many labels of each."""
-    answers = classify(asked, record)
+    answers = classify(images, record, top)
     good = [found for found in answers if isinstance(found, Answer)]
-    if not many and not good:
-        raise answers[0]
+    errors = [found for found in answers if not isinstance(found, Answer)]
+    if errors and not images.many:
+        raise RequestError(errors[0].status, str(errors[0]))
     labels = [next(iter(found.scores)) for found in good]
     measures = {"confidence": [max(found.scores.values()) for found in good],
                 "familiarity": [found.familiarity for found in good],
                 "confident": [int(found.confident) for found in good],  # numbers, as metrics can't be true or false
                 "familiar": [int(found.familiar) for found in good]}
-
-    def highest(found: Answer) -> dict[str, float]:
-        return dict([*found.scores.items()][:top])
-    if many:
-        errors = [str(found) for found in answers if isinstance(found, RequestError)]
-        record.update(labels=labels, errors=errors, **measures)
-        return Response(200, [{"error": str(found), "status": found.status} if isinstance(found, RequestError) else
-                              {"predictions": highest(found), "confident": found.confident, "familiar": found.familiar}
-                              for found in answers])
+    if images.many:
+        record.update(labels=labels, errors=[str(error) for error in errors], **measures)
+        return Response(200, [_item(found) for found in answers])
     record.update(label=labels[0], **{name: value for name, [value] in measures.items()})
     headers = {"X-Familiarity": f"{good[0].familiarity:.3f}"}
-    return Response(200, highest(good[0]), headers if good[0].confident else {**headers, "X-Confidence": "low"})
+    if not good[0].confident:
+        headers["X-Confidence"] = "low"
+    return Response(200, good[0].scores, headers)
+
+
+def _item(found: Answer | RequestError | ImageError) -> dict:
+    if isinstance(found, Answer):
+        return {"predictions": found.scores, "confident": found.confident, "familiar": found.familiar}
+    return {"error": str(found), "status": found.status}

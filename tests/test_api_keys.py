@@ -43,13 +43,12 @@ def test_each_key_is_let_in_and_logged_by_its_name(function, keys, capsys, key, 
     assert answer["statusCode"] == 200 and line["key"] == name
 
 
-@pytest.mark.parametrize("headers, words", [
-    ({}, "an API key is needed"), ({"x_api_key": ""}, "an API key is needed"), ({"x_api_key": "c"}, "not valid"),
-    ({"x_api_key": digest("a")}, "not valid"), ({"x_api_key": "\udcff"}, "not valid")])
-def test_anything_else_is_refused_with_401(function, keys, capsys, headers, words):
+@pytest.mark.parametrize("headers", [
+    {}, {"x_api_key": ""}, {"x_api_key": "c"}, {"x_api_key": digest("a")}, {"x_api_key": "\udcff"}])
+def test_anything_else_is_refused_with_401(function, keys, capsys, headers):
     answer, line = ask(function, capsys, **headers)
     assert answer["statusCode"] == 401 and answer["headers"]["WWW-Authenticate"] == "ApiKey"
-    assert words in json.loads(answer["body"])["error"] and "x-api-key" in line["error"]
+    assert json.loads(answer["body"])["error"] == line["error"] and "x-api-key" in line["error"]
 
 
 def test_the_page_the_health_check_and_direct_calls_need_no_key(function, keys):
