@@ -1,7 +1,7 @@
-"""Prepare the files of the image inside its build stage (see Dockerfile): small, byte-compiled, reproducible.
+"""Prepare the files of the image in its build stage (see Dockerfile): small, byte-compiled, reproducible.
 
-    python3 install.py packages    /build/wheels -> /build/packages/var/task, without the parts that serving never loads
-    python3 install.py code        /build/code/var/task and /build/model/var/task, ready to be copied
+    python3 install.py packages      /build/wheels -> /build/packages, without what serving never loads
+    python3 install.py code model    /build/code and /build/model, ready to be copied
 
 Uses the standard library only: Amazon Linux's minimal images do not even have `find`.
 """
@@ -39,7 +39,7 @@ def install_packages(folder: Path) -> None:
 
 
 def finish(root: Path) -> None:
-    """Byte-compile, make readable for everyone and set all dates, so that equal input gives an equal layer."""
+    """Byte-compile, make readable for everyone and set the dates, so that equal input gives an equal layer."""
     compileall.compile_dir(root, quiet=1, stripdir=root, prependdir="/",
                            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     for path in root.rglob("*"):
@@ -48,9 +48,7 @@ def finish(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "packages":
-        install_packages(BUILD / "packages/var/task")
-        finish(BUILD / "packages")
-    else:
-        finish(BUILD / "code")
-        finish(BUILD / "model")
+    for name in sys.argv[1:]:
+        if name == "packages":
+            install_packages(BUILD / name / "var/task")
+        finish(BUILD / name)

@@ -20,27 +20,21 @@ THRESHOLDS = ("confidence_threshold", "familiarity_threshold")
 
 
 def read_record(path: str | os.PathLike) -> dict:
-    """The labels and the record inside a model file; ValueError, which names the file, if they are missing or wrong."""
+    """The record inside a model file, with its labels. Raises ValueError, which names the file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            labels = archive.read("labels.txt").decode().splitlines()
-            record = json.loads(archive.read("metadata.json"))
-        if not isinstance(record, dict):
-            raise ValueError("metadata.json is not an object")
-        record = {"labels": labels, **dict.fromkeys(THRESHOLDS, 0.0), **record}
-        labels = record["labels"]
-        if not (isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels)):
-            raise ValueError("the labels are not a list of text")
+            record = {**dict.fromkeys(THRESHOLDS, 0.0), **json.loads(archive.read("metadata.json"))}
+            record["labels"] = archive.read("labels.txt").decode().splitlines()
         for name in THRESHOLDS:
             if not (isinstance(record[name], (int, float)) and 0 <= record[name] <= 1):
                 raise ValueError(f"{name} is not a number from 0 to 1")
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a model made by scripts/convert.py ({error})") from None
     return record
 
 
 class Network:
-    """A TensorFlow Lite network, from a file or from the bytes of one; size: (height, width) of its input in pixels."""
+    """A TensorFlow Lite network, from a file or its bytes; size: (height, width) of its input in pixels."""
 
     def __init__(self, source: str | os.PathLike | bytes, threads: int = 1):
         given = {"model_content": source} if isinstance(source, bytes) else {"model_path": str(source)}
@@ -51,17 +45,17 @@ class Network:
         self.size = tuple(int(side) for side in self._interpreter.get_input_details()[0]["shape"][1:3])
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """One image [height, width, 3] of the network's input type -> its outputs, without the batch dimension."""
+        """Image [height, width, 3] of the input's type -> the outputs, without the batch dimension."""
         self._interpreter.set_tensor(self._input, image[np.newaxis])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(output)[0] for output in self._outputs]
 
 
 class Model(Network):
-    """A model ready to predict. Raises ValueError, which names the file, if the file is not a whole model.
+    """A model ready to predict. Raises ValueError, which names the file.
 
     labels: the names of the classes, in the order of the probabilities.
-    record: what convert.py wrote about the model: data, flags, metrics, both thresholds (0.0 if it has none).
+    record: what convert.py wrote: data, flags, metrics, both thresholds (0.0 if it has none).
     digest: the first 12 hex digits of the file's SHA-256, by which a result can be traced to its model.
     """
 
@@ -72,13 +66,13 @@ class Model(Network):
         super().__init__(path, threads)
         outputs = [output["shape"].tolist() for output in self._interpreter.get_output_details()]
         if outputs != [[1, len(self.labels)], [1, 1]]:
-            raise ValueError(f"{path}: outputs {outputs} for {len(self.labels)} labels; convert the model again")
+            raise ValueError(f"{path}: outputs {outputs} for {len(self.labels)} labels; convert it again")
 
     def predict(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """uint8 [height, width, 3] from `preprocess` -> probabilities, float32 [labels], and familiarity, 0 to 1.
+        """uint8 [height, width, 3] from `preprocess` -> probabilities float32 [labels], familiarity 0 to 1.
 
-        Familiarity says how much a photo resembles the photos that the model was trained on: the largest cosine
-        similarity between its features and the labels' prototypes.
+        Familiarity says how much a photo resembles the training photos: the largest cosine similarity between its
+        features and the labels' prototypes.
         """
         probabilities, familiarity = self.run(image)
         return probabilities, min(1.0, float(familiarity[0]))  # rounding may exceed 1

@@ -1,19 +1,18 @@
-"""Read images from S3 with the rights of the function's role, from the buckets that the environment variable S3_BUCKETS
-lists (comma-separated). boto3 is part of AWS's base image.
+"""Read images from S3 with the rights of the function's role, from the buckets that the environment variable
+S3_BUCKETS lists (comma-separated). boto3 is part of AWS's base image.
 """
 import functools
 import os
 
 from request import MAX_BYTES, RequestError
 
-BUSY = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"}
+STATUS = {"AccessDenied": 403, "SlowDown": 504, "RequestTimeout": 504, "InternalError": 504, "ServiceUnavailable": 504}
 
 
 def read_object(bucket: str, key: str, version: str | None = None) -> bytes:
     """The object's bytes. RequestError: 403 the bucket is not enabled or S3 denies access, 504 S3 is busy or slow."""
     if not bucket or bucket not in [name.strip() for name in os.environ.get("S3_BUCKETS", "").split(",")]:
-        raise RequestError(403, "this bucket is not enabled; the server's environment variable S3_BUCKETS lists the "
-                                "buckets that are")
+        raise RequestError(403, "this bucket is not enabled; the server's variable S3_BUCKETS lists those that are")
     if not key:
         raise RequestError(400, "the URL must be s3://bucket/key")
     try:
@@ -28,8 +27,7 @@ def read_object(bucket: str, key: str, version: str | None = None) -> bytes:
         return found["Body"].read()
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        raise RequestError(403 if code == "AccessDenied" else 504 if code in BUSY else 502,
-                           f"S3 answers {code}") from None
+        raise RequestError(STATUS.get(code, 502), f"S3 answers {code}") from None
     except BotoCoreError as error:
         status = 504 if isinstance(error, HTTPClientError) else 502
         raise RequestError(status, f"S3 can't be read ({type(error).__name__})") from None

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 NAMESPACE = "ImageClassifier"
 FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
-UNITS = {"total_ms": "Milliseconds", "fetch_ms": "Milliseconds", "decode_ms": "Milliseconds",
-         "model_ms": "Milliseconds", "images": "Count", "client_errors": "Count", "server_errors": "Count",
-         "confidence": "None", "familiarity": "None", "confident": "None"}
+UNITS = {**dict.fromkeys(["total_ms", "fetch_ms", "decode_ms", "model_ms"], "Milliseconds"),
+         **dict.fromkeys(["images", "client_errors", "server_errors"], "Count"),
+         **dict.fromkeys(["confidence", "familiarity", "confident"], "None")}
 
 
 @contextlib.contextmanager
@@ -27,16 +27,12 @@ def timed(record: dict, name: str) -> Iterator[None]:
 def write(record: dict) -> None:
     """Print the record of a request; on Lambda with the metrics in UNITS, and the confidence by label."""
     if FUNCTION:
-        status = record["status"]
-        record.update(function=FUNCTION, client_errors=int(400 <= status < 500),
-                      server_errors=int(status == 500))  # 502 and 504 are the fault of a URL
-        metrics = [_metrics(["function"], {name: unit for name, unit in UNITS.items() if record.get(name, []) != []})]
+        status = record["status"]  # 502 and 504 are the fault of a URL
+        record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status == 500))
+        metrics = [{"Name": name, "Unit": unit} for name, unit in UNITS.items() if record.get(name, []) != []]
+        directives = [{"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": metrics}]
         if "label" in record:  # the metric's sample count is the number of answers with that label
-            metrics.append(_metrics(["function", "label"], {"confidence": "None"}))
-        record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": metrics}
+            directives.append({"Namespace": NAMESPACE, "Dimensions": [["function", "label"]],
+                               "Metrics": [{"Name": "confidence", "Unit": "None"}]})
+        record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": directives}
     print(json.dumps(record), flush=True)
-
-
-def _metrics(dimensions: list[str], units: dict[str, str]) -> dict:
-    return {"Namespace": NAMESPACE, "Dimensions": [dimensions],
-            "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()]}
