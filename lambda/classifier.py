@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 def load() -> Model:
-    """The model, with a thread per CPU. It has run once, so that the first request is as fast as the others."""
+    """The model, with a thread per CPU. It has run once, so that the first request is not slower."""
     memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")  # Lambda grants one CPU per 1,769 MB, but shows more
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     model = Model(os.environ.get("MODEL_PATH", Path(__file__).with_name("model.tflite")),

@@ -26,6 +26,7 @@ REDIRECTS = 5
 MAX_URL = 8000
 USUAL_PORT = {"http": 80, "https": 443}
 PORTS = {80, 443}
+HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
 HEADERS = {"User-Agent": "image-classifier/1.0", "Accept": "image/*", "Connection": "close"}
 UNICAST = ipaddress.ip_network("2000::/3")  # the public part of IPv6, without mapped and NAT64 addresses
 # What is_global accepts in some versions of Python: IETF protocols with Teredo, 6to4 and its relays, documentation.
@@ -42,7 +43,7 @@ def is_public(address: str) -> bool:
 
 
 def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
-    """The contents of the URLs, fetched at the same time; a RequestError in place of each that fails."""
+    """The contents of the URLs, fetched at once; a RequestError in place of each that fails."""
     deadline = time.monotonic() + SECONDS
     busy_until = time.process_time() + PROCESSOR_SECONDS
     fetches = []
@@ -52,8 +53,10 @@ def fetch_all(urls: list[str]) -> list[bytes | RequestError]:
     for fetch in fetches:
         while fetch.is_alive() and time.monotonic() < deadline and time.process_time() < busy_until:
             fetch.join(0.1)
+    results = [fetch.result for fetch in fetches]
+    for fetch in fetches:
         fetch.stop()
-    return [fetch.result for fetch in fetches]
+    return results
 
 
 class Fetch(threading.Thread):
@@ -147,10 +150,10 @@ def split(url: str) -> tuple[str, str, int, str]:
             raise ValueError
         parts = urlsplit(url.strip())
         host = (parts.hostname or "").encode("idna").decode()
-        port = parts.port or USUAL_PORT[parts.scheme]
-        if "@" in parts.netloc or not re.fullmatch(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", host):
+        port = parts.port or USUAL_PORT.get(parts.scheme)
+        if parts.scheme not in USUAL_PORT or "@" in parts.netloc or not HOST.fullmatch(host):
             raise ValueError
-    except (ValueError, KeyError):
+    except ValueError:
         raise RequestError(400, "the URL is not valid; send one such as https://example.org/shirt.jpg") from None
     if port not in PORTS:
         raise RequestError(403, f"port {port} is not allowed; only 80 and 443 are")

@@ -1,7 +1,7 @@
 """A model file and its interpreter: `model.tflite` holds the network, its labels and its record.
 
-Labels and record are zip entries appended to the network (the convention of TFLite metadata for associated files):
-`unzip -p model.tflite labels.txt` prints the labels. Needs NumPy and one of the two interpreters.
+Labels and record are zip entries appended to the network, by the convention of TFLite metadata for associated files:
+`unzip -p model.tflite labels.txt` prints the labels. Needs NumPy and an interpreter.
 """
 import hashlib
 import json

@@ -1,5 +1,5 @@
-"""Log each request as one JSON line on standard output. The line also holds the metrics, in CloudWatch's embedded
-metric format (EMF), which needs neither a client nor a further request.
+"""Log each request as one JSON line on standard output. It also holds the metrics, in CloudWatch's embedded metric
+format (EMF), which needs no client.
 """
 import contextlib
 import json
