@@ -3,7 +3,7 @@
     python scripts/evaluate.py --index data/clothing/index.csv --model artifacts/model.tflite \
         --output artifacts/report/report.html --extra data/worn/index.csv
 
-writes metrics.json and the pictures beside the page, then the page. It prints the figures and the path of the page.
+writes metrics.json and the charts beside the page, then the page. It prints the figures and the path of the page.
 The validation photos of the extra index are measured as one more split, which is named after its folder: worn.
 """
 import argparse
@@ -25,13 +25,12 @@ def read_photos(index: Path, extra: Path | None) -> list[Photo]:
     photos = read_index(index)
     if not any(photo.split == "test" for photo in photos):
         fail(f"{index} lists no test photos, so the model can't be measured; add a test split to the photos")
-    if not extra:
-        return photos
-    name = extra.resolve().parent.name
-    more = [photo._replace(split=name) for photo in read_index(extra) if photo.split == "validation"]
-    if name in SPLITS or not more:
-        fail(f"{extra} must list validation photos, and its folder must not be named {', '.join(SPLITS)}")
-    return photos + more
+    if extra:
+        name = extra.resolve().parent.name
+        if name in SPLITS:
+            fail(f"the folder of {extra} must not be named {name}, as a split of the photos has that name")
+        photos += [photo._replace(split=name) for photo in read_index(extra) if photo.split == "validation"]
+    return photos
 
 
 def predict(model_path: Path, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:
@@ -55,18 +54,21 @@ def main() -> None:
     photos = read_photos(args.index, args.extra)
     model = load_model(args.model, threads=1)
     check_same_labels(args.model, model.labels, photos)
-    from report import figures, page, pictures, tiles  # late: Matplotlib and scikit-learn take seconds to import
+    from report import figures, page, tiles  # late: Matplotlib and TensorFlow take seconds to import
     probabilities, familiarity = predict(args.model, photos)
     measured = figures.measure(args.model, args.index, model, photos, probabilities, familiarity)
     groups = tiles.choose(args.model, model, photos, probabilities, familiarity)
     folder = args.output.parent
-    pictures.draw(folder, groups, measured["calibration"], model.record.get("history"))
     with atomic(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(measured, indent=1))
     with atomic(args.output) as temporary:
-        temporary.write_text(page.render(measured, groups, folder), encoding="utf-8")
-    print(page.summary(measured))
-    print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB); metrics.json and the pictures are beside it")
+        temporary.write_text(page.render(measured, groups, model.record.get("history"), folder), encoding="utf-8")
+    for split, row in measured["splits"].items():
+        print(f"{split:10} {page.percent(row['accuracy'])} of {row['photos']} photos correct (95 % interval "
+              f"{page.interval(row)}), loss {row['loss']:.3f}, ECE {page.percent(row['ece'])}")
+    if not measured["same_data"]:
+        print(page.WARNING)
+    print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB); metrics.json and the charts are beside it")
 
 
 if __name__ == "__main__":

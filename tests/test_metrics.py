@@ -21,7 +21,8 @@ def predictions(*pairs):
     (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
 ])
 def test_the_accuracy_interval_matches_table_1_of_newcombe_1998(correct, total, low, high):
-    summary = figures.summarize(*predictions(*[(0, 0)] * correct, *[(0, 1)] * (total - correct)))
+    probabilities, targets = predictions(*[(0, 0)] * correct, *[(0, 1)] * (total - correct))
+    summary = figures.summarize(probabilities, targets, familiar=targets == 0, confident=targets == 0)
     assert summary["accuracy_interval"] == pytest.approx((low, high), abs=5e-5)
 
 

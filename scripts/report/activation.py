@@ -26,20 +26,18 @@ def activation_maps(model: Path) -> Callable[[np.ndarray], np.ndarray]:
     operators = interpreter._get_ops_details()
     pooling = max(operator["index"] for operator in operators if operator["op_name"] == "MEAN")
     dense = next(operator for operator in operators[pooling:] if operator["op_name"] == "FULLY_CONNECTED")
-    quantization = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_tensor_details()}
+    features = operators[pooling]["inputs"][0]
+    scale, zero_point = interpreter._get_tensor_details(features, 0)["quantization"]
     source = interpreter.get_input_details()[0]["index"]
-
-    def values(tensor: int) -> np.ndarray:
-        scale, zero_point = quantization[tensor]
-        stored = interpreter.get_tensor(tensor).astype(np.float32)
-        return (stored - zero_point) * scale if scale else stored
 
     def run(photo: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(source, photo[np.newaxis])
         interpreter.invoke()
-        features = values(operators[pooling]["inputs"][0])[0]
-        kernel, *bias = [values(tensor) for tensor in dense["inputs"][1:] if tensor >= 0]  # a bias is optional
-        return features @ kernel.T + sum(bias)
+        values = interpreter.get_tensor(features)[0].astype(np.float32)
+        if scale:  # 0 in a float network
+            values = (values - zero_point) * scale
+        kernel, *bias = [interpreter.get_tensor(tensor) for tensor in dense["inputs"][1:] if tensor >= 0]
+        return values @ kernel.T + sum(bias)  # a bias is optional
 
     return run
 

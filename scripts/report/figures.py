@@ -20,43 +20,37 @@ def measure(model_path: Path, index: Path, model: Model, photos: list[Photo], pr
     targets = np.array([model.labels.index(photo.label) for photo in photos])
     order = dict.fromkeys((*SPLITS, *(photo.split for photo in photos)))  # an extra split comes last
     rows = {split: np.array([photo.split == split for photo in photos]) for split in order}
-    splits = {split: summarize(probabilities[mask], targets[mask])
-              | confidence(model, probabilities[mask], familiarity[mask], targets[mask])
-              for split, mask in rows.items() if mask.any()}
     test = probabilities[rows["test"]], targets[rows["test"]]
-    record = {key: value for key, value in model.record.items() if key not in ("labels", "history", "suspects")}
+    familiar = model.is_familiar(familiarity)
+    confident = np.array([model.is_confident(*pair) for pair in zip(probabilities.max(1), familiarity)])
     digest = data_digest([photo for photo in photos if photo.split in SPLITS])
     return {
         "model": str(model_path), "file_bytes": model_path.stat().st_size, "input_size": model.size,
-        "index": str(index), "data_digest": digest,
-        "same_data": digest == record["data_digest"] if "data_digest" in record else None,
-        "splits": splits,
+        "index": str(index), "data_digest": digest, "same_data": digest == model.record.get("data_digest"),
+        "splits": {split: summarize(probabilities[mask], targets[mask], familiar[mask], confident[mask])
+                   for split, mask in rows.items() if mask.any()},
         "per_label": per_label(model.labels, *test),
         "confusion_matrix": confusion_matrix(test[1], test[0].argmax(1), labels=range(len(model.labels))).tolist(),
         "calibration": calibration(*test),
-        "record": record}
+        "record": {key: value for key, value in model.record.items() if key not in ("labels", "history", "suspects")}}
 
 
-def summarize(probabilities: np.ndarray, targets: np.ndarray) -> dict:
-    """The figures of one split. The interval of the accuracy is Wilson's 95 % score interval."""
-    correct = int((probabilities.argmax(1) == targets).sum())
-    interval = binomtest(correct, len(targets)).proportion_ci(method="wilson")
-    return {"photos": len(targets), "correct": correct, "accuracy": correct / len(targets),
-            "accuracy_interval": [float(interval.low), float(interval.high)],
+def summarize(probabilities: np.ndarray, targets: np.ndarray, familiar: np.ndarray, confident: np.ndarray) -> dict:
+    """The figures of one split. The interval of the accuracy is Wilson's 95 % score interval.
+
+    familiar, confident: bool [photos]; "confident_accuracy" is None if no photo is confident
+    """
+    correct = probabilities.argmax(1) == targets
+    interval = binomtest(int(correct.sum()), len(targets)).proportion_ci(method="wilson")
+    return {"photos": len(targets), "correct": int(correct.sum()), "accuracy": correct.mean(),
+            "accuracy_interval": list(interval),
             "macro_f1": metrics.macro_f1(probabilities, targets),
             "loss": metrics.log_loss(probabilities, targets),
-            "ece": ece(probabilities, targets)}
-
-
-def confidence(model: Model, probabilities: np.ndarray, familiarity: np.ndarray, targets: np.ndarray) -> dict:
-    """Shares of the photos: familiar, confident (above both thresholds), confident and wrong; and the accuracy of the
-    confident predictions, None if there are none."""
-    confident = np.array([model.is_confident(*pair) for pair in zip(probabilities.max(1), familiarity)])
-    correct = probabilities.argmax(1) == targets
-    return {"familiar": float(model.is_familiar(familiarity).mean()),
-            "confident": float(confident.mean()),
-            "confident_accuracy": float(correct[confident].mean()) if confident.any() else None,
-            "confident_and_wrong": float((confident & ~correct).mean())}
+            "ece": ece(probabilities, targets),
+            "familiar": familiar.mean(),
+            "confident": confident.mean(),
+            "confident_accuracy": correct[confident].mean() if confident.any() else None,
+            "confident_and_wrong": (confident & ~correct).mean()}
 
 
 def per_label(labels: list[str], probabilities: np.ndarray, targets: np.ndarray) -> dict[str, dict]:
@@ -74,17 +68,17 @@ def calibration(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) 
     Bins have equal width and include their upper edge; the means of an empty bin are None.
     """
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == targets
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int), 1, bins)
+    bin_of = np.clip(np.ceil(confidence * bins), 1, bins)
     masks = [bin_of == number for number in range(1, bins + 1)]
     return [{"count": int(mask.sum()),
-             "confidence": float(confidence[mask].mean(dtype=float)) if mask.any() else None,
-             "accuracy": float(correct[mask].mean()) if mask.any() else None} for mask in masks]
+             "confidence": confidence[mask].mean(dtype=float) if mask.any() else None,
+             "accuracy": correct[mask].mean() if mask.any() else None} for mask in masks]
 
 
-def ece(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> float:
+def ece(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Expected calibration error: the mean gap between confidence and accuracy, bins weighted by their photos.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """
     return sum(row["count"] * abs(row["accuracy"] - row["confidence"])
-               for row in calibration(probabilities, targets, bins) if row["count"]) / len(targets)
+               for row in calibration(probabilities, targets) if row["count"]) / len(targets)

@@ -1,42 +1,40 @@
-"""The report in words: the page, by the template page.html, and a summary for the terminal."""
+"""The page, by the template page.html, and its charts."""
 import base64
-import io
 import json
 from pathlib import Path
 
 import jinja2
-import numpy as np
-from PIL import Image
+import matplotlib
+from matplotlib.figure import Figure
 
-from report.tiles import MARKS, Tile
-
-NBSP = "\N{NO-BREAK SPACE}"
-
-
-def summary(figures: dict) -> str:
-    lines = [f"{'':11}{'photos':>7}{'accuracy':>10}  {'95 % interval':<16}{'macro-F1':>9}{'loss':>8}{'ECE':>8}"
-             f"{'familiar':>11}{'confident':>11}{'and wrong':>11}"]
-    for split, row in figures["splits"].items():
-        lines.append(f"{split:11}{row['photos']:7}{percent(row['accuracy']):>10}  {interval(row):<16}"
-                     f"{percent(row['macro_f1']):>9}{row['loss']:8.3f}{percent(row['ece']):>8}"
-                     f"{percent(row['familiar']):>11}{percent(row['confident']):>11}"
-                     f"{percent(row['confident_and_wrong']):>11}")
-    return "\n".join([*lines, thresholds(figures), warning(figures)]).rstrip().replace(NBSP, " ")
+WARNING = ("Warning: the model was trained with other photos than these (the digests differ), so it may have been "
+           "trained on photos that are in 'test' here.")
+matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+                            "axes.grid.axis": "y", "axes.axisbelow": True, "grid.alpha": 0.25})
 
 
-def render(figures: dict, tiles: dict[str, list[Tile]], folder: Path) -> str:
-    """The page with all pictures inside. The template escapes all text, as users choose the labels and paths."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, interval=interval, photo=photo, chart=chart, zip=zip)
+def render(figures: dict, tiles: dict[str, list[dict]], history: list[dict], folder: Path) -> str:
+    """The page with all pictures inside. The charts are written to the folder, too.
+
+    history: "loss", "accuracy", "val_loss" and "val_accuracy" of each epoch; empty if only the head was trained
+    """
+    calibration, training = folder / "calibration.png", folder / "curves.png"
+    reliability(figures["calibration"]).savefig(calibration, dpi=160)
+    training.unlink(missing_ok=True)  # by an earlier report
+    if history:
+        curves(history).savefig(training, dpi=160)
+    environment = jinja2.Environment(  # the template escapes all text, as users choose the labels and paths
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=percent, interval=interval, zip=zip,
+                               base64=lambda data: base64.b64encode(data).decode())
     return environment.get_template("page.html").render(
-        figures=figures, tiles=tiles, calibration=folder / "calibration.png", curves=folder / "curves.png",
-        thresholds=thresholds(figures), warning=warning(figures),
-        record=json.dumps(figures["record"], indent=1), marks=MARKS)
+        figures=figures, tiles=tiles, warning=WARNING, record=json.dumps(figures["record"], indent=1),
+        calibration=calibration.read_bytes(), curves=training.read_bytes() if history else None)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f}{NBSP}%"
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def interval(row: dict) -> str:
@@ -44,23 +42,28 @@ def interval(row: dict) -> str:
     return f"{100 * low:.1f} to {percent(high)}"
 
 
-def photo(image: np.ndarray) -> str:
-    """uint8 [height, width, 3] -> a data URL."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def curves(history: list[dict]) -> Figure:
+    """Loss and accuracy of training and validation in each epoch."""
+    figure = Figure(figsize=(5, 5.6), layout="constrained")
+    epochs = range(1, len(history) + 1)
+    for axes, name in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy")):
+        axes.plot(epochs, [row[name] for row in history], "o-", label="train")
+        axes.plot(epochs, [row[f"val_{name}"] for row in history], "s--", label="validation")
+        axes.set_title(name.capitalize(), loc="left")
+        axes.legend(frameon=False)
+    axes.set_xlabel("Epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
 
 
-def chart(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def thresholds(figures: dict) -> str:
-    record = figures["record"]
-    return (f"Confident predictions have a probability of at least {percent(record['confidence_threshold'])} and a "
-            f"familiarity of at least {record['familiarity_threshold']:.2f}.")
-
-
-def warning(figures: dict) -> str:
-    return ("Warning: the model was trained with other photos than these (the digests differ), so it may have been "
-            "trained on photos that are in 'test' here.") if figures["same_data"] is False else ""
+def reliability(bins: list[dict]) -> Figure:
+    """Accuracy in each bin of confidence, with its number of photos, beside the line of perfect calibration."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    centres = [(number + 0.5) / len(bins) for number in range(len(bins))]
+    bars = axes.bar(centres, [row["accuracy"] or 0 for row in bins], width=0.9 / len(bins), label="model")
+    axes.bar_label(bars, [row["count"] or "" for row in bins], fontsize=8)
+    axes.plot((0, 1), (0, 1), "C1--", label="perfect calibration")
+    axes.legend(frameon=False, loc="upper left")
+    axes.set(xlabel="Confidence (probability of the top label)", ylabel="Accuracy", xlim=(0, 1))
+    return figure
