@@ -1,9 +1,9 @@
 """The report on a model whose answers are known, as it names the colour of a picture."""
 import json
 import shutil
-import sys
 from collections import Counter, defaultdict
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import colour_model
-import evaluate
 from report import figures
 from training.index import Photo, data_digest, read_index, write_index
+from training_runs import script, successful
 
 LABELS = ("$a_$ & <i>blue", "green", "red")  # users choose the labels, so none of this may be read as markup
 HOSTILE_NAME = "<script>alert(1)$b$ {{ 0 }} ' .png"
@@ -72,11 +72,7 @@ def index(tmp_path_factory):
 
 
 def run(index, model, output, *flags):
-    """Run evaluate.py in this process, which has loaded TensorFlow already."""
-    arguments = ["evaluate.py", "--index", index, "--model", model, "--output", output, *flags]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(argument) for argument in arguments])
-        evaluate.main()
+    return script("evaluate.py", "--index", index, "--model", model, "--output", output, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +91,7 @@ def report(index, tmp_path_factory):
                                history=history, suspects=suspects, dataset="drawn",
                                flags={"epochs": 3, "freeze": "<i>"}, data_digest=data_digest(photos))
     output = folder / "report" / "report.html"
-    run(index, model, output, "--extra", folder / "worn" / "index.csv")
+    successful(run(index, model, output, "--extra", folder / "worn" / "index.csv"))
     return SimpleNamespace(folder=output.parent, page=Page(output.read_text()), html=output.read_text(), model=model,
                            metrics=json.loads((output.parent / "metrics.json").read_text()))
 
@@ -112,13 +108,10 @@ def test_metrics_hold_the_figures_of_each_split(report):
     assert 0.9 < probability < 1 and splits["train"]["ece"] == pytest.approx(1 - probability, abs=0.002)
 
 
-def test_metrics_hold_the_figures_of_each_label(report):
+def test_metrics_hold_the_figures_of_each_label_and_the_calibration_on_test(report):
     assert report.metrics["confusion_matrix"] == [[2, 0, 1], [0, 2, 1], [0, 0, 3]]
     assert report.metrics["per_label"]["red"] == {"precision": 0.6, "recall": 1, "f1": 0.75, "support": 3}
     assert list(report.metrics["per_label"]) == list(LABELS)
-
-
-def test_metrics_hold_the_calibration(report):
     bins = report.metrics["calibration"]
     assert len(bins) == 15 and [row["count"] for row in bins if row["count"]] == [1, 8]
     assert bins[0] == {"count": 0, "confidence": None, "accuracy": None}
@@ -193,50 +186,47 @@ def test_the_charts_are_beside_the_page_and_nothing_temporary_is_left(report):
             assert len(set(image.convert("L").resize((50, 50)).tobytes())) > 2, f"{name} is blank"
 
 
-def test_the_page_says_in_words_what_is_missing(report, index, tmp_path, capsys):
+def test_the_page_says_in_words_what_is_missing(report, index, tmp_path):
     shutil.copy(report.folder / "curves.png", tmp_path)  # from an earlier report
     model = colour_model.write(tmp_path / "model.tflite", LABELS, sharpness=9, data_digest="another")
     write_index(tmp_path / "index.csv", [photo for photo in read_index(index) if photo.split == "test"
                                          and photo.path.name not in ("9.png", HOSTILE_NAME)])
     output = tmp_path / "report.html"
-    run(tmp_path / "index.csv", model, output)
-    text, printed = Page(output.read_text()).text, capsys.readouterr().out
+    done = successful(run(tmp_path / "index.csv", model, output, "--extra", tmp_path / "index.csv"))
+    text, printed = Page(output.read_text()).text, done.stdout
     for section, words in [("training", "no training history"), ("suspects", "lists none"),
                            ("mistakes", "every test photo is classified correctly"),
                            ("samples", "no training photos"), ("outliers", "no training photos")]:
         assert words in text[section]
     assert not (tmp_path / "curves.png").exists()
-    assert str(output) in printed and "100.0 %" in printed
+    assert str(output) in printed and "100.0 % of 6 photos" in printed
+    assert "validation" not in printed  # the extra index lists no validation photos
     for said in ("".join(text.values()), printed):
         assert "trained with other photos" in said
 
 
-def refusal(index, folder, *flags, labels=LABELS) -> str:
-    """The message with which the script ends, for a model with these labels. It writes no report."""
-    model = colour_model.write(folder / "model.tflite", labels)
-    with pytest.raises(SystemExit) as error:
-        run(index, model, folder / "report" / "report.html", *flags)
-    assert not (folder / "report").exists()
-    return str(error.value)
+def refusal(index, folder, *flags) -> str:
+    """The message with which the script ends. It writes no report."""
+    model = colour_model.write(folder / "model.tflite", LABELS)
+    done = run(index, model, folder / "report" / "report.html", *flags)
+    assert done.returncode == 1 and not (folder / "report").exists()
+    return done.stderr
 
 
-def test_a_model_with_other_labels_is_refused(index, tmp_path):
-    message = refusal(index, tmp_path, labels=("green", "red", "yellow"))
-    assert f"has the labels green, red, yellow, but the photos have {LABELS[0]}, green, red" in message
+@pytest.mark.parametrize("change, message", [
+    (lambda photos: [photo for photo in photos if photo.split != "test"], "no test photos"),
+    (lambda photos: [*photos, photos[0]._replace(path=Path("/gone.png"))], "/gone.png (No such file or directory); "),
+    (lambda photos: [*photos, photos[0]._replace(label="scarf")], f"{', '.join(LABELS)}, but the photos have"),
+])
+def test_an_index_that_can_not_be_measured_is_refused(index, tmp_path, change, message):
+    write_index(tmp_path / "index.csv", change(read_index(index)))
+    assert message in refusal(tmp_path / "index.csv", tmp_path)
 
 
-def test_an_unreadable_photo_is_named(index, tmp_path):
-    write_index(tmp_path / "index.csv", [*read_index(index), Photo(tmp_path / "gone.png", "red", "train", "")])
-    message = refusal(tmp_path / "index.csv", tmp_path)
-    assert f"{tmp_path}/gone.png (No such file" in message and "make data" in message
-
-
-def test_an_index_without_test_photos_is_refused(index, tmp_path):
-    write_index(tmp_path / "index.csv", [photo for photo in read_index(index) if photo.split != "test"])
-    assert "no test photos" in refusal(tmp_path / "index.csv", tmp_path)
-
-
-@pytest.mark.parametrize("name, label, message", [("test", "red", "must not be named"), ("worn", "scarf", "red, scarf")])
+@pytest.mark.parametrize("name, label, message", [
+    ("test", "red", "must not be named"),
+    ("worn", "scarf", "red, scarf"),
+])
 def test_an_extra_index_that_would_spoil_the_figures_is_refused(index, tmp_path, name, label, message):
     extra = tmp_path / name / "index.csv"
     write_index(extra, [photo._replace(split="validation", label=label) for photo in read_index(index)[:2]])
