@@ -1,4 +1,5 @@
 """`make bench`: its processes on tiny networks, its figures, its tables, and the rule that starts it."""
+import shutil
 import subprocess
 import sys
 
@@ -6,9 +7,8 @@ import pytest
 
 import colour_model
 from api import picture
-from bench import contenders, networks
-from bench.__main__ import SIZES, take_turns
-from bench.contenders import CONTENDERS, Contender
+from bench import __main__ as bench
+from bench.__main__ import CONTENDERS, SIZES, take_turns, turn, write_networks
 from bench.engines import ENGINES
 from bench.tables import markdown, number
 from conftest import ROOT, clean_environment
@@ -16,85 +16,79 @@ from conftest import ROOT, clean_environment
 PARTS = {"decode", "network", "request"}
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    photo = tmp_path_factory.mktemp("photo") / "red.jpg"
-    photo.write_bytes(picture("red"))
-    return {"small": photo, "large": photo}
-
-
 @pytest.fixture
-def large(tmp_path, monkeypatch):
-    """A tiny model in the place of the large one."""
-    monkeypatch.setitem(contenders.NETWORKS, "large", colour_model.write(tmp_path / "model.tflite"))
-    return tmp_path / "model.tflite"
+def folder(tmp_path):
+    """A tiny model in the place of the large one, and small photos in the places of both."""
+    colour_model.write(tmp_path / "large.tflite")
+    for name in SIZES:
+        (tmp_path / f"{name}.jpg").write_bytes(picture("red"))
+    return tmp_path
 
 
 @pytest.mark.parametrize("engine", ["litert", "tflite-runtime"])
 @pytest.mark.parametrize("function", ["handler", "plain"])
-def test_a_turn_measures_start_parts_and_memory(function, engine, large, photos):
-    contender = Contender(function, "large", engine)
-    if not contender.environment().exists():
+def test_a_turn_measures_start_parts_and_memory(function, engine, folder):
+    if not (ROOT / ".venv" / ENGINES[engine].environment).exists():
         pytest.skip(f"needs .venv/{engine}, which Make installs where the interpreter has a wheel")
-    found = contender.turn(photos)
+    found = turn((function, "large", engine), folder)
+    assert found.pop("version").startswith(ENGINES[engine].package)
     assert found["probability"] > 0.9
-    assert found.keys() - {"probability"} == {"start", "start_memory", "memory"} | {
-        f"{photo}_{part}" for photo in photos for part in PARTS}
+    assert found["model_size"] == (folder / "large.tflite").stat().st_size / 1e6
+    assert found.keys() - {"probability", "model_size"} == {"start", "start_memory", "memory"} | {
+        f"{photo}_{part}" for photo in SIZES for part in PARTS}
     assert min(found.values()) > 0 and found["memory"] >= found["start_memory"] > 10
-    facts = contender.facts()
-    assert facts["model_size"] == large.stat().st_size / 1e6 and facts["version"].startswith(ENGINES[engine].package)
 
 
-def test_the_reference_gets_pixels_between_0_and_1(photos, monkeypatch):
+def test_the_reference_gets_pixels_between_0_and_1(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts" / "bench")
     from worker import reference_pixels
-    pixels = reference_pixels(photos["small"].read_bytes(), (150, 150))
+    pixels = reference_pixels(picture("red"), (150, 150))
     assert pixels.shape == (150, 150, 3) and pixels.max() == pytest.approx(230 / 255, abs=0.02)
 
 
-@pytest.mark.parametrize("engine, why", [("litert", "model.tflite"), ("absent", "nowhere is not installed")])
-def test_a_contender_that_is_missing_or_fails_says_why(engine, why, large, photos, monkeypatch):
+@pytest.mark.parametrize("function, engine, why", [
+    ("plain", "litert", "small.tflite"), ("handler", "litert", "not an image"), ("plain", "absent", "is not installed")])
+def test_a_contender_that_is_missing_or_fails_says_why(function, engine, why, folder, monkeypatch):
     monkeypatch.setitem(ENGINES, "absent", ENGINES["litert"]._replace(environment="nowhere"))
-    large.unlink()
-    with pytest.raises(RuntimeError, match=why):
-        Contender("plain", "large", engine).turn(photos)
+    (folder / "small.jpg").write_text("no photo")
+    found = turn((function, "large" if function == "handler" else "small", engine), folder)
+    assert found.keys() == {"error"} and why in found["error"]
 
 
-def test_contenders_take_turns_and_one_that_failed_is_left_out(monkeypatch):
+def test_contenders_take_turns_and_one_that_fails_gets_its_error(folder, monkeypatch):
     first, broken, last = CONTENDERS[:3]
     order = []
 
-    def turn(contender, photos):
+    def turn(contender, folder):
         order.append(contender)
-        if contender == broken:
-            raise RuntimeError("it broke")
-        return {"start": float(len(order))}
-    monkeypatch.setattr(Contender, "turn", turn)
-    monkeypatch.setattr(Contender, "facts", lambda contender: {"model_size": 5})
-    rows = take_turns([first, broken, last], {}, rounds=3)
-    assert order == [first, broken, last, first, last, first, last]
-    assert rows[0] == {**first._asdict(), "start": {"q1": 2.5, "median": 4, "q3": 5}, "model_size": 5}
-    assert rows[1] == {**broken._asdict(), "error": "it broke"}
+        return {"error": "it broke"} if contender == broken else {"version": "x 1", "start": float(len(order))}
+    monkeypatch.setattr(bench, "turn", turn)
+    rows = take_turns([first, broken, last], folder, rounds=3)
+    assert order == [first, broken, last] * 3
+    assert rows[0] == {"function": "handler", "network": "large", "engine": "litert", "version": "x 1",
+                       "start": {"q1": 2.5, "median": 4, "q3": 5.5}}
+    assert rows[1] == {"function": "handler", "network": "small", "engine": "litert", "error": "it broke"}
 
 
 @pytest.mark.parametrize("value, text", [(0.99609, "0.996"), (1.239, "1.24"), (27.25, "27.2"), (1234.5, "1,234")])
 def test_numbers_have_three_digits(value, text):
-    assert number(value) == number({"median": value}) == text
+    assert number(value) == text
 
 
-def timed(contender):
-    figure = {"q1": 11.0, "median": 12.0, "q3": 13.0}
-    keys = "probability", "start", "start_memory", "memory", *(f"{photo}_{part}" for photo in SIZES for part in PARTS)
-    return contender._asdict() | dict.fromkeys(keys, figure) | {"model_size": 5.0, "version": "x 1"}
+def timed(row):
+    keys = ("probability", "start", "start_memory", "memory", "model_size",
+            *(f"{photo}_{part}" for photo in SIZES for part in PARTS))
+    return row | dict.fromkeys(keys, {"q1": 11.0, "median": 12.0, "q3": 13.0}) | {"version": "x 1"}
 
 
 def test_the_tables_show_medians_and_why_a_contender_is_missing():
+    failed, *others = [dict(zip(("function", "network", "engine"), contender)) for contender in CONTENDERS]
     text = markdown({"cpu": "a CPU", "cores": 2, "system": "Linux", "python": "3.13",
                      "commit": "abc", "date": "2026", "rounds": 3, "photos": SIZES,
-                     "rows": [CONTENDERS[0]._asdict() | {"error": "this | that"}, *map(timed, CONTENDERS[1:])]})
+                     "rows": [failed | {"error": "this | that"}, *map(timed, others)]})
     assert "a CPU, 2 cores, Linux, Python 3.13, x 1; 3 rounds" in text
     assert "| our function, large model | LiteRT | this \\| that |" in text
-    assert "| our function, small model | LiteRT | 12.0 | 11.0 – 13.0 | – | 12.0 |" in text  # no ratio to a failure
+    assert "| our function, small model | LiteRT | 12.0 | 11.0 – 13.0 | 1.00 × | 12.0 |" in text
     assert "| our small network, int8 | OpenVINO | 12.0 | 11.0 – 13.0 | 1.00 × | 12.0 |" in text
     for block in text.replace("\\|", "").split("\n\n"):
         assert len({line.count("|") for line in block.splitlines()}) == 1, block
@@ -105,20 +99,13 @@ def test_the_readme_shows_the_kept_run():
     assert (ROOT / "scripts/bench/README.md").read_text().endswith(tables)
 
 
-def test_a_network_that_cannot_be_converted_is_reported_and_the_others_are_made(tmp_path, monkeypatch, capsys):
-    def make(path, source):
-        if source.name == "broken.tflite":
-            raise ValueError("unknown operator")
-        path.write_text("made")
-    monkeypatch.setattr(networks, "CONVERTED", tmp_path)
-    monkeypatch.setattr(networks, "NETWORKS", {name: tmp_path / f"{name}.tflite" for name in ("reference", "broken")})
-    monkeypatch.setattr(networks, "make_reference", make)
-    monkeypatch.setattr(networks, "make_onnx", make)
-    networks.make_networks()
-    assert "broken.onnx can't be made: ValueError: unknown operator" in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"reference.tflite", "reference.onnx"}
-    networks.make_networks()
-    assert "making reference" not in capsys.readouterr().out
+def test_networks_that_cannot_be_made_are_reported(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench.sys, "executable", shutil.which("false"))
+    write_networks(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"large.tflite", "small.tflite"}
+    errors = capsys.readouterr().err
+    for file in ("reference.tflite", "large.onnx", "small.onnx", "reference.onnx"):
+        assert f"{file} can't be made" in errors
 
 
 def test_the_rule_depends_on_every_file_that_the_benchmark_reads():
@@ -127,9 +114,9 @@ def test_the_rule_depends_on_every_file_that_the_benchmark_reads():
     imported = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True,
                               env=clean_environment(PYTHONPATH=str(ROOT / "scripts"))).stdout.split()
     read = {path.removeprefix(f"{ROOT}/") for path in imported if path.startswith(str(ROOT / "scripts"))}
-    folders = "lambda/*.py", "scripts/bench/*.py", "artifacts/release/*.tflite"
+    folders = "lambda/*.py", "scripts/bench/*.py", "scripts/training/*.py", "artifacts/release/*.tflite"
     read |= {str(path.relative_to(ROOT)) for pattern in folders for path in ROOT.glob(pattern)}
     rules = subprocess.run(["make", "-pn", "artifacts/bench/bench.md"], cwd=ROOT, capture_output=True, text=True,
                            env=clean_environment()).stdout
     rule = next(line for line in rules.splitlines() if line.startswith("artifacts/bench/bench.md:"))
-    assert {"scripts/common.py", "scripts/training/tflite.py"} <= read <= set(rule.partition(" | ")[0].split())
+    assert {"scripts/common.py"} <= read <= set(rule.partition(" | ")[0].split())

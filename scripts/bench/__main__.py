@@ -7,92 +7,116 @@ one CPU. A figure is the median over the rounds, with its quartiles. A contender
 that says why. `--rounds 2` is a quick try. README.md describes the method.
 """
 import argparse
+import itertools
 import json
 import os
 import platform
 import re
+import shutil
 import subprocess
+import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+import time
 from datetime import datetime, timezone
-from multiprocessing import get_context
 from pathlib import Path
-from statistics import quantiles
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from bench.contenders import CONTENDERS, Contender
-from bench.networks import make_networks
+from bench.engines import ENGINES
 from bench.tables import markdown
 from common import ROOT, atomic
 
 PHOTO = ROOT / "tests" / "photos" / "pants" / "jeans.jpg"
 SIZES = {"small": (400, 533), "large": (3000, 4000)}  # width, height of the photos
+RELEASED = {"large": "model.tflite", "small": "model-small.tflite"}
+# Function, network and engine. "handler" is our Lambda function, "plain" an engine with only the preprocessing.
+CONTENDERS = [("handler", "large", "litert"), ("handler", "small", "litert"),
+              *itertools.product(["plain"], ["large", "small", "reference"], ENGINES)]
 
 
-def write_photos(folder: Path) -> dict[str, Path]:
+def write_photos(folder: Path) -> None:
     """The photo in both sizes. The large one gets a camera's noise, without which it would be too easy to decode."""
-    photos = {}
     for name, size in SIZES.items():
         image = Image.open(PHOTO).convert("RGB").resize(size, Image.Resampling.BICUBIC)
         if name == "large":
             image = Image.blend(image, Image.effect_noise(size, 32).convert("RGB"), 0.1)
-        photos[name] = folder / f"{name}.jpg"
-        image.save(photos[name], quality=90)
-    return photos
+        image.save(folder / f"{name}.jpg", quality=90)
 
 
-def take_turns(contenders: list[Contender], photos: dict[str, Path], rounds: int) -> list[dict]:
-    """A row per contender: quartiles of the figures of its turns and its facts, or the error."""
-    turns, errors = {contender: [] for contender in contenders}, {}
+def write_networks(folder: Path) -> None:
+    """The networks as .tflite and .onnx. TensorFlow runs in other processes, so that its memory ends with them."""
+    for name, file in RELEASED.items():
+        shutil.copy(ROOT / "artifacts" / "release" / file, folder / f"{name}.tflite")
+    commands = {"reference.tflite": [Path(__file__).with_name("reference.py")]}
+    for name in (*RELEASED, "reference"):
+        commands[f"{name}.onnx"] = ["-m", "tf2onnx.convert", "--opset", "18", "--tflite", folder / f"{name}.tflite",
+                                    "--output"]
+    for file, command in commands.items():
+        print(f"making {file} …", flush=True)
+        made = subprocess.run([sys.executable, *command, folder / file], capture_output=True, text=True)
+        if made.returncode:
+            print(f"{file} can't be made:\n{made.stderr}", file=sys.stderr)
+
+
+def turn(contender: tuple[str, str, str], folder: Path) -> dict:
+    """The figures of one process, see worker.py, or the error with which it ended."""
+    environment = ROOT / ".venv" / ENGINES[contender[2]].environment
+    if not environment.exists():
+        return {"error": f"{environment.name} is not installed: it has no wheel for this Python"}
+    command = [environment / "bin" / "python", Path(__file__).with_name("worker.py"), *contender, folder]
+    ran = subprocess.run([*command, str(time.time())], capture_output=True, text=True,
+                         env={**os.environ, "PYTHONPATH": str(ROOT / "lambda")})
+    if ran.returncode:
+        return {"error": (ran.stderr.strip() or f"exit status {ran.returncode}").splitlines()[-1][:200]}
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def take_turns(contenders: list[tuple[str, str, str]], folder: Path, rounds: int) -> list[dict]:
+    """A row per contender: the quartiles of the figures of its turns, or its error."""
+    turns = {contender: [] for contender in contenders}
     for _ in tqdm(range(rounds), unit="round"):
-        for contender in [each for each in contenders if each not in errors]:
-            try:
-                turns[contender].append(contender.turn(photos))
-            except RuntimeError as error:
-                errors[contender] = {"error": str(error)}
-    return [contender._asdict() | (errors.get(contender) or summary(turns[contender]) | contender.facts())
+        for contender in contenders:
+            turns[contender].append(turn(contender, folder))
+    return [dict(zip(("function", "network", "engine"), contender)) | summary(turns[contender])
             for contender in contenders]
 
 
-def summary(turns: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    columns = {key: [turn[key] for turn in turns] for key in turns[0]}
-    return {key: dict(zip(("q1", "median", "q3"), quantiles(values, n=4, method="inclusive")))
-            for key, values in columns.items()}
-
-
-def cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
+def summary(turns: list[dict]) -> dict:
+    for failed in (each for each in turns if "error" in each):
+        return failed
+    columns = {key: [each[key] for each in turns] for key in turns[0]}
+    version = columns.pop("version")[0]
+    return {"version": version} | {key: dict(zip(("q1", "median", "q3"), np.quantile(values, (0.25, 0.5, 0.75))))
+                                   for key, values in columns.items()}
 
 
 def machine() -> dict:
     """What the figures depend on besides the code."""
+    cpuinfo = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform(),
-            "python": platform.python_version(), "commit": commit.stdout.strip() or "unknown",
+    return {"cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
+            "python": platform.python_version(), "commit": commit.stdout.strip(),
             "date": datetime.now(timezone.utc).isoformat(" ", "minutes")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="file to write (.md)")
-    parser.add_argument("--rounds", type=int, default=10, help="turns of each contender, at least 2 [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each contender [%(default)s]")
     args = parser.parse_args()
-    if args.rounds < 2:
-        parser.error("--rounds must be at least 2, as one turn has no quartiles")
-    with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # TensorFlow and its memory end with this process
-        apart.submit(make_networks).result()
     found = {**machine(), "rounds": args.rounds, "photos": SIZES}
     with tempfile.TemporaryDirectory() as folder:
-        found["rows"] = take_turns(CONTENDERS, write_photos(Path(folder)), args.rounds)
-    contents = {args.output.with_suffix(".json"): json.dumps(found, indent=1), args.output: markdown(found)}
-    for path, content in contents.items():
-        with atomic(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    print(f"{contents[args.output]}\n{args.output}, with the figures beside it in JSON")
+        write_photos(Path(folder))
+        write_networks(Path(folder))
+        found["rows"] = take_turns(CONTENDERS, Path(folder), args.rounds)
+    tables = markdown(found)
+    with atomic(args.output) as temporary:
+        args.output.with_suffix(".json").write_text(json.dumps(found, indent=1))
+        temporary.write_text(tables, encoding="utf-8")
+    print(f"{tables}\n{args.output}, with the figures beside it in JSON")
 
 
 if __name__ == "__main__":

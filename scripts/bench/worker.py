@@ -1,8 +1,10 @@
 """One turn of a contender of `make bench`, in a process of its own: its start, its times and its memory.
 
-contenders.py starts it in the environment that has the engine, with lambda/ on the path, as in the Lambda image. It
-classifies the first photo and prints a line of JSON, from which the caller takes the time of a cold start. Then it
-measures requests with each photo and prints a second line. Times are in milliseconds, memory is in megabytes.
+    python worker.py FUNCTION NETWORK ENGINE FOLDER STARTED
+
+runs in the environment that has the engine, with lambda/ on the path, as in the Lambda image. FOLDER holds the networks
+and the photos; the cold start lasts from STARTED, seconds since 1970, to the answer for the small photo. Then requests
+with each photo are measured. The last line printed is JSON: times in milliseconds, sizes and memory in megabytes.
 """
 import base64
 import io
@@ -23,9 +25,9 @@ from preprocess import preprocess
 TURN = 150  # milliseconds that each part of a request is repeated for, at least three times
 
 
-def handler(spec: dict) -> dict[str, Callable]:
+def handler(model: Path) -> dict[str, Callable]:
     """Our Lambda function, called with an event of API Gateway. 1,769 MB is one CPU on Lambda."""
-    os.environ.update(MODEL_PATH=spec["model"], AWS_LAMBDA_FUNCTION_MEMORY_SIZE="1769")
+    os.environ.update(MODEL_PATH=str(model), AWS_LAMBDA_FUNCTION_MEMORY_SIZE="1769")
     from classifier import MODEL
     from lambda_function import lambda_handler
 
@@ -33,20 +35,14 @@ def handler(spec: dict) -> dict[str, Callable]:
         return {"httpMethod": "POST", "path": "/predict", "headers": {"content-type": "image/jpeg"},
                 "body": base64.b64encode(content).decode(), "isBase64Encoded": True}
 
-    def request(event: dict) -> str:
-        response = lambda_handler(event)
-        if response["statusCode"] != 200:
-            raise RuntimeError(response["body"])
-        return response["body"]
-
-    return {"event": event, "request": request, "network": MODEL.predict,
+    return {"event": event, "request": lambda event: lambda_handler(event)["body"], "network": MODEL.predict,
             "decode": lambda content: preprocess(content, MODEL.size)}
 
 
-def plain(spec: dict) -> dict[str, Callable]:
+def plain(model: Path, engine: str) -> dict[str, Callable]:
     """An engine with nothing but the preprocessing of its network."""
-    size, network = ENGINES[spec["engine"]].load(spec["model"])
-    pixels = reference_pixels if spec["network"] == "reference" else preprocess
+    size, network = ENGINES[engine].load(str(model))
+    pixels = reference_pixels if model.stem == "reference" else preprocess
 
     def decode(content: bytes) -> np.ndarray:
         return pixels(content, size)[np.newaxis]
@@ -82,20 +78,22 @@ def peak_memory() -> float:
 
 
 def main() -> None:
-    spec = json.loads(sys.argv[1])
-    output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what engines and the handler print goes to stderr
+    kind, network, engine, folder, started = sys.argv[1:]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    contents = {name: Path(photo).read_bytes() for name, photo in spec["photos"].items()}
-    function = {"handler": handler, "plain": plain}[spec["function"]](spec)
-    answer = json.loads(function["request"](function["event"](next(iter(contents.values())))))
-    print(json.dumps({"probability": max(answer.values()), "start_memory": peak_memory()}), file=output, flush=True)
-    times = {}
-    for name, content in contents.items():
+    photos = {name: Path(folder, f"{name}.jpg").read_bytes() for name in ("small", "large")}
+    model = Path(folder, network + ENGINES[engine].suffix)
+    function = handler(model) if kind == "handler" else plain(model, engine)
+    answer = json.loads(function["request"](function["event"](photos["small"])))
+    figures = {"start": (time.time() - float(started)) * 1e3, "start_memory": peak_memory(),
+               "probability": float(max(answer.values())), "model_size": model.stat().st_size / 1e6}
+    for name, content in photos.items():
         inputs = {"decode": content, "network": function["decode"](content), "request": function["event"](content)}
-        times |= {f"{name}_{part}": milliseconds(function[part], argument) for part, argument in inputs.items()}
-    print(json.dumps(times | {"memory": peak_memory()}), file=output, flush=True)
+        figures |= {f"{name}_{part}": milliseconds(function[part], argument) for part, argument in inputs.items()}
+    figures["memory"] = peak_memory()
+    from importlib import metadata  # late, as it takes time and memory
+    package = ENGINES[engine].package
+    print(json.dumps(figures | {"version": f"{package} {metadata.version(package)}"}))
 
 
 if __name__ == "__main__":
