@@ -9,19 +9,19 @@ import argparse
 import base64
 import contextlib
 import json
+import re
 import socket
-import sys
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from common import fail
 from serving import load_handler
 
 EVENT_LIMIT = 6 * 1024 * 1024  # bytes of Lambda's invocation payload, in which a photo grows by a third, as base64
-TOO_LARGE = "the request is too large; Lambda takes 6 MB, which is a photo of 4.5 MB"
+TOO_LARGE = "send a body with its Content-Length; Lambda takes 6 MB, which is a photo of 4.5 MB"
 REQUEST_SECONDS = 30  # for a whole request to arrive
 PHOTO = ("https://raw.githubusercontent.com/alexeygrigorev/clothing-dataset-small/"
          "11961516512414bf9f6c150a832cfd21b54a6b54/test/pants/01033304-f9a4-48c4-af65-677512880fae.jpg")
@@ -29,92 +29,77 @@ PHOTO = ("https://raw.githubusercontent.com/alexeygrigorev/clothing-dataset-smal
 
 def proxy_event(method: str, target: str, headers: dict[str, str], body: bytes) -> dict:
     """The event that an HTTP API of API Gateway would make of a request (payload format 2.0)."""
-    parts = urlsplit(target)
-    query = parse_qs(parts.query, keep_blank_values=True)
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    text = kind in ("application/json", "application/x-www-form-urlencoded") or kind.startswith("text/")
+    path, _, query = target.partition("?")
+    values = parse_qs(query, keep_blank_values=True)
+    is_text = headers.get("content-type", "").lower().startswith(("text/", "application/json"))
     try:
-        content = body.decode() if text else base64.b64encode(body).decode()
+        text = body.decode() if is_text else None
     except UnicodeDecodeError:
-        text, content = False, base64.b64encode(body).decode()
+        text = None
     return {
         "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": unquote(parts.path),
-        "rawQueryString": parts.query,
+        "rawPath": unquote(path),
+        "rawQueryString": query,
         "headers": headers,
-        "queryStringParameters": {name: ",".join(values) for name, values in query.items()},
+        "queryStringParameters": {name: ",".join(values[name]) for name in values},
         "requestContext": {"requestId": str(uuid.uuid4()), "stage": "$default",
-                           "http": {"method": method, "path": parts.path}},
-        "body": content or None,
-        "isBase64Encoded": bool(content) and not text,
+                           "http": {"method": method, "path": path}},
+        "body": base64.b64encode(body).decode() if text is None else text,
+        "isBase64Encoded": text is None,
     }
 
 
 class Server(ThreadingHTTPServer):
     request_queue_size = 128  # connections that wait to be accepted; with the default of 5, bursts are refused
 
-    def handle_error(self, *arguments) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients may leave at any time
-            super().handle_error(*arguments)
-
 
 class Gateway(BaseHTTPRequestHandler):
     """Does what API Gateway does: HTTP to event, event to the handler, response to HTTP."""
     protocol_version = "HTTP/1.1"
-    timeout = REQUEST_SECONDS  # for each read from the client
+    error_content_type = "application/json"
+    error_message_format = '{"error": "%(explain)s"}'
+    timeout = REQUEST_SECONDS  # for each read or write
     one_at_a_time = threading.Lock()  # like one instance of a function on Lambda
 
     def handle_one_request(self) -> None:
-        self.too_slow = threading.Timer(REQUEST_SECONDS, self.hang_up)
-        self.too_slow.daemon = True
+        self.too_slow = threading.Timer(REQUEST_SECONDS, self.connection.shutdown, [socket.SHUT_RDWR])
         self.too_slow.start()
         try:
             super().handle_one_request()
+        except ConnectionError:  # clients may leave at any time
+            self.close_connection = True
         finally:
             self.too_slow.cancel()
 
-    def hang_up(self) -> None:
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
     def answer(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
-            return self.send_error(411, "send the body with its Content-Length")
-        if len(length) > 9 or int(length) > EVENT_LIMIT:
-            return self.send_error(413, TOO_LARGE)
+        is_known = re.fullmatch("[0-9]{1,9}", length) and "Transfer-Encoding" not in self.headers
+        if not is_known or int(length) > EVENT_LIMIT:
+            return self.send_error(413, explain=TOO_LARGE)
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise ConnectionAbortedError
         self.too_slow.cancel()
-        try:
-            event = proxy_event(self.command, self.path, headers, body)
-        except ValueError:
-            return self.send_error(400, "the path is not valid")
+        event = proxy_event(self.command, self.path, headers, body)
         if len(json.dumps(event)) > EVENT_LIMIT:
-            return self.send_error(413, TOO_LARGE)
+            return self.send_error(413, explain=TOO_LARGE)
         with self.one_at_a_time:
             response = self.lambda_handler(event)
-        self.respond(response["statusCode"], response["headers"], response["body"])
+        content = response["body"].encode()
+        self.send_response(response["statusCode"])
+        for name, value in response["headers"].items():
+            self.send_header(name, value)
+        if content:  # there is none for HEAD and with 204
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_QUERY = answer
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse a request; http.server calls this too, with 501 or 505 for unknown methods and versions of HTTP."""
-        error = json.dumps({"error": message or "the request is not valid"})
-        self.respond(400 if code in (501, 505) else code, {"Connection": "close"}, error)
-
-    def respond(self, status: int, headers: dict[str, str], text: str) -> None:
-        body = b"" if self.command == "HEAD" else text.encode()
-        self.send_response(status)
-        for name, value in ({"Content-Type": "application/json"} | headers).items():
-            self.send_header(name, value)
-        if status != 204 and self.command != "HEAD":
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        """Refuse a request. http.server calls this too, with 501 or 505 for unknown methods and versions of HTTP."""
+        super().send_error(400 if code > 500 else code, message, explain)
 
     def log_message(self, *_) -> None:
         pass  # the handler logs its requests
