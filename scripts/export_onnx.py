@@ -8,7 +8,6 @@ The network takes the array that `preprocess` returns, as uint8 [1, H, W, 3]. It
 different label than model.tflite for over 3 % of the validation photos, nothing is written and the exit status is 1.
 """
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -17,19 +16,6 @@ from training.index import read_index
 from training.record import load_model
 
 MIN_AGREEMENT = 0.97
-
-
-def to_onnx(path: Path):
-    """Convert the Keras model to ONNX through TensorFlow Lite, whose operations the converter knows best."""
-    import tf2onnx
-
-    from training.tflite import to_tflite
-
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(to_tflite(load_model(path), "float32"))
-        file.flush()
-        model, _ = tf2onnx.convert.from_tflite(file.name, opset=18)
-    return model
 
 
 def main() -> None:
@@ -43,14 +29,18 @@ def main() -> None:
 
     import onnx
     import onnxruntime
+    import tf2onnx
 
     from serving import THRESHOLDS, Model, preprocess
+    from training.tflite import to_tflite
 
     tflite = Model(args.tflite)
-    model = to_onnx(args.model)
-    properties = {"labels": "\n".join(tflite.labels), "size": json.dumps(tflite.size), "tflite": tflite.digest}
-    properties |= {name: str(tflite.record[name]) for name in THRESHOLDS}
-    onnx.helper.set_model_props(model, properties)
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:  # the converter knows its operations best
+        file.write(to_tflite(load_model(args.model), "float32"))
+        file.flush()
+        model, _ = tf2onnx.convert.from_tflite(file.name, opset=18)
+    properties = {name: str(tflite.record[name]) for name in THRESHOLDS}
+    onnx.helper.set_model_props(model, {"labels": "\n".join(tflite.labels), **properties})
     session = onnxruntime.InferenceSession(model.SerializeToString())
     pixels = session.get_inputs()[0].name
     same = 0
