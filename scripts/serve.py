@@ -2,8 +2,7 @@
 
     .venv/ai-edge-litert/bin/python scripts/serve.py --model artifacts/release/model.tflite --port 8080
 
-Turns each request into a proxy event of API Gateway, as the handler gets it on AWS, with the same limits. Prints the
-page's address and three `curl` lines, then the handler's log line for each request.
+prints the page's address and three `curl` lines, then the handler's log line for each request.
 """
 import argparse
 import base64

@@ -1,8 +1,4 @@
-"""The bridge to lambda/: everything that the scripts use of the serving code.
-
-Training, calibration, evaluation and serving share one preprocessing function and one model reader. No other script
-adds lambda/ to `sys.path`.
-"""
+"""The bridge to lambda/: all that the scripts use of the serving code, such as the one preprocessing function."""
 import os
 import sys
 from pathlib import Path

@@ -27,7 +27,7 @@ CONTAINER = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
 
 
 def send(args: argparse.Namespace, path: str, body: dict | None = None) -> dict:
-    """POST `body` as JSON, or GET without one. Returns the JSON object that is answered; other text as {"text": …}."""
+    """POST `body` as JSON, or GET without one. Returns the object that is answered, or other text as {"text": …}."""
     url = args.url.rstrip("/").removesuffix("/predict")
     if url.endswith("/invocations"):  # Lambda's emulator takes events instead of HTTP requests
         body = body or {"httpMethod": "GET", "path": path}

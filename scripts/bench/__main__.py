@@ -2,12 +2,9 @@
 
     PYTHONPATH=scripts python -m bench --output artifacts/bench/bench.md
 
-writes the tables, and the figures as bench.json beside them. The contenders take turns, each time in a new process on
-one CPU. A figure is the median over the rounds, with its quartiles. A contender that is missing or fails becomes a row
-that says why. `--rounds 2` is a quick try. README.md describes the method.
+writes the tables, and the figures as bench.json beside them. README.md describes the method.
 """
 import argparse
-import itertools
 import json
 import os
 import platform
@@ -33,7 +30,7 @@ SIZES = {"small": (400, 533), "large": (3000, 4000)}  # width, height of the pho
 RELEASED = {"large": "model.tflite", "small": "model-small.tflite"}
 # Function, network and engine. "handler" is our Lambda function, "plain" an engine with only the preprocessing.
 CONTENDERS = [("handler", "large", "litert"), ("handler", "small", "litert"),
-              *itertools.product(["plain"], ["large", "small", "reference"], ENGINES)]
+              *[("plain", network, engine) for network in ("large", "small", "reference") for engine in ENGINES]]
 
 
 def write_photos(folder: Path) -> None:
@@ -46,7 +43,7 @@ def write_photos(folder: Path) -> None:
 
 
 def write_networks(folder: Path) -> None:
-    """The networks as .tflite and .onnx. TensorFlow runs in other processes, so that its memory ends with them."""
+    """The networks as .tflite and .onnx. TensorFlow and its memory end with the processes that make them."""
     for name, file in RELEASED.items():
         shutil.copy(ROOT / "artifacts" / "release" / file, folder / f"{name}.tflite")
     commands = {"reference.tflite": [Path(__file__).with_name("reference.py")]}

@@ -1,19 +1,28 @@
-"""The inference engines that `make bench` compares. Each is imported only in the process that measures it."""
+"""The inference engines that `make bench` compares. Each is imported only in the process that measures it.
+
+The functions load a network. They return (height, width) of its input, and a function that turns pixels [1, H, W, 3]
+into probabilities [classes].
+"""
 from collections.abc import Callable
 from typing import NamedTuple
 
-# The input's (height, width); pixels [1, H, W, 3] -> probabilities [classes], the first output of every network.
-Loaded = tuple[tuple[int, int], Callable]
+
+class Engine(NamedTuple):
+    name: str
+    environment: str  # the folder in .venv that has it
+    package: str  # its name on PyPI
+    suffix: str  # the format that it loads
+    load: Callable
 
 
-def litert(path: str) -> Loaded:
+def litert(path: str) -> tuple:
     from model import Network  # loads ai-edge-litert or tflite-runtime, whichever the environment has
 
     network = Network(path)
     return network.size, lambda pixels: network.run(pixels[0])[0]
 
 
-def openvino(path: str) -> Loaded:
+def openvino(path: str) -> tuple:
     from openvino import Core
 
     settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
@@ -22,7 +31,7 @@ def openvino(path: str) -> Loaded:
     return tuple(compiled.input(0).shape)[1:3], lambda pixels: request.infer({0: pixels})[0][0]
 
 
-def onnxruntime(path: str) -> Loaded:
+def onnxruntime(path: str) -> tuple:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
@@ -30,15 +39,6 @@ def onnxruntime(path: str) -> Loaded:
     session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0]
     return tuple(source.shape[1:3]), lambda pixels: session.run(None, {source.name: pixels})[0][0]
-
-
-class Engine(NamedTuple):
-    """environment: the folder in .venv that has it; package: its name on PyPI; suffix: the format that it loads."""
-    name: str
-    environment: str
-    package: str
-    suffix: str
-    load: Callable[[str], Loaded]
 
 
 ENGINES = {

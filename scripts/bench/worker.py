@@ -47,10 +47,8 @@ def plain(model: Path, engine: str) -> dict[str, Callable]:
     def decode(content: bytes) -> np.ndarray:
         return pixels(content, size)[np.newaxis]
 
-    def request(content: bytes) -> str:
-        return json.dumps(dict(enumerate(network(decode(content)).tolist())))
-
-    return {"event": bytes, "request": request, "network": network, "decode": decode}
+    return {"event": bytes, "network": network, "decode": decode,
+            "request": lambda content: json.dumps(dict(enumerate(network(decode(content)).tolist())))}
 
 
 def reference_pixels(content: bytes, size: tuple[int, int]) -> np.ndarray:
