@@ -35,13 +35,14 @@ def read_photos(index: Path, extra: Path | None) -> list[Photo]:
 
 def predict(model_path: Path, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities, float32 [photos, labels], and familiarity, float [photos]."""
-    results = label_on_all_cores(model_path, [(str(photo.path), "") for photo in photos], os.cpu_count())
-    found = list(tqdm(results, "predicting", len(photos), unit=" photos", mininterval=1))
-    for result in found:
-        if result.error:
-            fail(f"can't read the photo {result.image} ({result.error}); delete the index, then `make data` builds it "
-                 "again")
-    return np.stack([result.probabilities for result in found]), np.array([result.familiarity for result in found])
+    answers = label_on_all_cores(model_path, [str(photo.path) for photo in photos], os.cpu_count())
+    answers = list(tqdm(answers, "predicting", len(photos), unit=" photos", mininterval=1))
+    for answer in answers:
+        if "error" in answer:
+            fail(f"can't read the photo {answer['image']} ({answer['error']}); delete the index, then `make data` "
+                 "builds it again")
+    return (np.array([list(answer["scores"].values()) for answer in answers], np.float32),
+            np.array([answer["familiarity"] for answer in answers]))
 
 
 def main() -> None:

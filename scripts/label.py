@@ -9,41 +9,48 @@ can't be read becomes a row with its error. The same command continues an interr
 number of photos per label; the exit status is 1 if a photo could not be read.
 """
 import argparse
+import csv
 import os
 import sqlite3
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from pathlib import Path
 
+from tqdm import tqdm
+
 from common import fail
+from labelling import table
 from labelling.photos import expand, read_lists
-from labelling.summary import count, summary
+from labelling.run import label_on_all_cores, load_model
+from labelling.unsure import write_page
 
 
-class Queue:
-    """The photos that are left to label, each once; in a temporary database on disk, to save memory."""
+def find_photos(sources: list[str], rows: Iterable[dict]) -> tuple[Iterator[str], int, int]:
+    """The photos that have no row yet, each once, by name; their number, and that of those with a row.
 
-    def __init__(self):
-        self.database = sqlite3.connect("")
-        self.database.execute("CREATE TABLE photo (name BLOB PRIMARY KEY, error TEXT, source INT) WITHOUT ROWID")
+    They are in a temporary database on disk, so that memory does not grow with their number.
+    """
+    database = sqlite3.connect("")
+    database.execute("CREATE TABLE photo (name BLOB PRIMARY KEY) WITHOUT ROWID")
+    found = database.executemany("INSERT OR IGNORE INTO photo VALUES (?)", (
+        [os.fsencode(photo)] for source in read_lists(sources) for photo in expand(source))).rowcount
+    done = database.executemany("DELETE FROM photo WHERE name = ?", (
+        [os.fsencode(row["image"])] for row in rows)).rowcount
+    names = database.execute("SELECT name FROM photo ORDER BY name")
+    return (os.fsdecode(name) for name, in names), found - done, done
 
-    def add(self, sources: Iterator[str]) -> None:
-        self.database.executemany("INSERT OR IGNORE INTO photo VALUES (?, ?, ?)", (
-            (os.fsencode(name), error, number) for number, source in enumerate(sources)
-            for name, error in expand(source)))
 
-    def remove(self, name: str) -> None:
-        self.database.execute("DELETE FROM photo WHERE name = ?", [os.fsencode(name)])
-
-    def __len__(self) -> int:
-        return self.database.execute("SELECT count(*) FROM photo").fetchone()[0]
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """(name, error) in the order of the sources, by name within a folder."""
-        for name, error in self.database.execute("SELECT name, error FROM photo ORDER BY source, name"):
-            yield os.fsdecode(name), error
+def rows_so_far(path: Path, columns: list[str], digest: str) -> Iterator[dict]:
+    """The rows of an earlier run. Ends the script if they come from another model."""
+    try:
+        for row in table.read(path, columns) if path.is_file() else ():
+            if row["model"] != digest:
+                raise ValueError
+            yield row
+    except (ValueError, csv.Error):
+        fail(f"{path} was not written with this model; name another file: OUT=…")
 
 
 def main() -> None:
@@ -54,41 +61,27 @@ def main() -> None:
     parser.add_argument("--unsure", type=int, default=0, metavar="N", help="the least certain photos as a page of N")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="one per core unless set")
     args = parser.parse_args()
-
-    from tqdm import tqdm
-
-    from labelling.run import label_on_all_cores, load_model
-    from labelling.table import Table, to_row
-    from labelling.unsure import write_page
-
+    output = args.output
+    parquet = output.suffix == ".parquet" and find_spec("pyarrow")
+    if not (parquet or output.suffix in (".csv", ".jsonl")):
+        fail(f"{output}: the extension must be .csv, .jsonl or, with pyarrow in .venv/label, .parquet")
+    path = output.with_name(f"{output.name}.csv") if parquet else output
     model = load_model(args.model, threads=1)
-    table, queue, counts = Table(args.output, model), Queue(), Counter()
-    queue.add(read_lists(args.photos))
-    for row in table.rows():
-        queue.remove(row["image"])
-        count(row, counts)
-    done, left = counts["photos"], len(queue)
-    if done:
-        print(f"{args.output} holds {done:,} photos; {left:,} are left", file=sys.stderr)
+    columns = [*table.FIXED, *model.labels]
     try:
-        with table, tqdm(total=done + left, initial=done, unit=" photos", mininterval=0.5) as bar:
-            for result in label_on_all_cores(args.model, queue, args.processes):
-                row = to_row(result, model)
-                table.append(row)
-                count(dict(zip(table.columns, row)), counts)
-                bar.update()
-            if args.unsure:
-                page = write_page(args.output, table.rows(), model.labels, args.unsure)
-    except KeyboardInterrupt:
-        sys.exit(f"stopped; the same command continues {table.path}")
-    except BrokenProcessPool:
-        fail(f"a worker process ended, perhaps for lack of memory; repeat the command to continue {table.path}")
-    except OSError as error:
-        fail(f"can't write {table.path}: {error.strerror}; repeat the command to continue")
-    print(summary(counts, str(args.output)))
-    if args.unsure:
-        print(f"{page}: correct the labels there, then train on them")
-    sys.exit(1 if counts["failed"] else 0)
+        photos, left, done = find_photos(args.photos, rows_so_far(path, columns, model.digest))
+        answers = tqdm(label_on_all_cores(args.model, photos, args.processes), initial=done, total=done + left,
+                       unit=" photos", mininterval=0.5)
+        table.append(path, columns, map(table.to_row, answers))
+        if parquet:
+            table.to_parquet(path, columns, output)
+        if args.unsure:
+            page = output.with_suffix(".unsure.html")
+            write_page(page, table.read(path, columns), model.labels, args.unsure)
+            print(f"{page}: correct the labels there, then train on them")
+    except (KeyboardInterrupt, BrokenProcessPool, OSError) as error:
+        fail(f"{str(error) or 'interrupted'}; the same command continues {path}")
+    sys.exit(not table.summarize(table.read(path, columns), str(output)))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_a_row_per_photo_holds_its_label_and_each_probability(folder):
     assert (red["image"], red["label"], red["confident"], red["familiar"], red["error"]) == (
         "photos/red.jpg", "red", "true", "true", "")
     assert red["probability"] == red["red"] and float(red["red"]) > 0.9 and len(red["model"]) == 12
-    assert (grey["familiarity"], grey["familiar"], grey["confident"]) == ("0.577", "false", "false")
+    assert (grey["familiarity"][:5], grey["familiar"], grey["confident"]) == ("0.577", "false", "false")
     assert result.returncode == 0 and "4 photos, 1 unsure, of which 1 unfamiliar, 0 failed" in result.stdout
     assert [line.split() for line in result.stdout.splitlines()[:3]] == [["2", "blue"], ["1", "green"], ["1", "red"]]
     assert "4/4" in result.stderr and "photos/s" in result.stderr
@@ -82,16 +82,17 @@ def test_each_format_holds_the_same_rows(folder):
                 assert row[name] is {"true": True, "false": False, "": None}[wanted[name]]
             for name in ("familiarity", "red"):
                 assert row[name] == (pytest.approx(float(wanted[name]), abs=1e-6) if wanted[name] else None)
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["labels.csv", "labels.jsonl", "labels.parquet"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "labels.csv", "labels.jsonl", "labels.parquet", "labels.parquet.csv"]
 
 
 @pytest.mark.parametrize("sources, found", [
     (["photos"], ["blue.jpg", "deeper/grey.jpg", "green.jpg", "red.jpg"]),
     (["photos/*.jpg"], ["blue.jpg", "green.jpg", "red.jpg"]),
     (["photos/**/g*.jpg"], ["deeper/grey.jpg", "green.jpg"]),
-    (["list.txt"], ["red.jpg", "deeper/grey.jpg"]),
-    (["-"], ["red.jpg", "deeper/grey.jpg"]),
-    (["photos/red.jpg", "photos"], ["red.jpg", "blue.jpg", "deeper/grey.jpg", "green.jpg"]),
+    (["list.txt"], ["deeper/grey.jpg", "red.jpg"]),
+    (["-"], ["deeper/grey.jpg", "red.jpg"]),
+    (["photos/red.jpg", "photos"], ["blue.jpg", "deeper/grey.jpg", "green.jpg", "red.jpg"]),
 ])
 def test_sources_are_expanded_and_each_photo_is_labelled_once(folder, sources, found):
     (folder / "list.txt").write_text("photos/red.jpg\r\n\nphotos/deeper\n", "utf-8")
@@ -100,8 +101,9 @@ def test_sources_are_expanded_and_each_photo_is_labelled_once(folder, sources, f
 
 
 @pytest.mark.parametrize("name, error", [
-    ("cut.jpg", "is the file complete?"), ("pipe.jpg", "not a file"), ("zero.jpg", "not a file"),
-    ("gone.jpg", "No such file"), ("none", "holds no photo"), ("large.jpg", "100 MB"),
+    ("cut.jpg", "is the file complete?"), ("pipe.jpg", "neither a file"), ("zero.jpg", "neither a file"),
+    ("gone.jpg", "No such file"), ("gone.txt", "No such file"), ("none", "nor a readable folder with photos"),
+    ("large.jpg", "at most 100 MB"),
     ("http://127.0.0.1/a.jpg", "not a public address"),
 ])
 def test_an_unreadable_photo_becomes_a_row_with_its_error(folder, name, error):
@@ -111,7 +113,7 @@ def test_an_unreadable_photo_becomes_a_row_with_its_error(folder, name, error):
     (folder / "zero.jpg").symlink_to("/dev/zero")
     os.truncate(os.open(folder / "large.jpg", os.O_CREAT | os.O_WRONLY), 100_000_001)
     result = label(folder, name, "photos/red.jpg")
-    bad, good = rows(folder / "labels.csv")
+    bad, good = sorted(rows(folder / "labels.csv"), key=lambda row: row["image"] == "photos/red.jpg")
     assert bad["image"] == name and error in bad["error"]
     assert {bad[column] for column in ("label", "probability", "confident", "familiarity", "familiar", "red")} == {""}
     assert good["label"] == "red"
@@ -160,7 +162,7 @@ def test_a_second_run_labels_only_new_photos(folder):
     label(folder, "photos/red.jpg")
     before = (folder / "labels.csv").read_text()
     result = label(folder, "photos")
-    assert "labels.csv holds 1 photos; 3 are left" in result.stderr
+    assert "1/4" in result.stderr and "4 photos" in result.stdout
     assert (folder / "labels.csv").read_text().startswith(before) and len(images(folder)) == 4
 
 
@@ -178,12 +180,12 @@ def test_any_file_name_is_written_unchanged(folder, name, suffix):
 
 @pytest.mark.parametrize("output, content, message", [
     ("labels.csv", "name,price\nshirt,3\n", "was not written with this model"),
-    ("labels.csv", f"{','.join(FIXED)},blue,green,red\na.jpg,red,1,true,1,true,,000000000000,0,0,1\n", "row 2 was not"),
+    ("labels.csv", "name,price\nshirt,3", "was not written with this model"),
+    ("labels.csv", f"{','.join(FIXED)},blue,green,red\na.jpg,red,1,true,1,true,,000000000000,0,0,1\n", "was not written"),
     ("labels.jsonl", '{"image": "a.jpg"}\n', "was not written with this model"),
-    ("labels.parquet", "PAR1", "is complete"),
-    ("labels.xlsx", "", "must be .csv, .jsonl or .parquet"),
-    ("photos/red.jpg/labels.csv", None, "can't write"),
-    ("/dev/full", None, "can't write"),
+    ("labels.xlsx", "", "must be .csv, .jsonl or, with pyarrow"),
+    ("photos/red.jpg/labels.csv", None, "'photos/red.jpg'"),
+    ("/dev/full", None, "No space left on device; the same command continues full.csv"),
 ])
 def test_an_output_that_cannot_be_continued_is_refused_and_not_changed(folder, output, content, message):
     if content is not None:
@@ -196,13 +198,13 @@ def test_an_output_that_cannot_be_continued_is_refused_and_not_changed(folder, o
     assert content is None or (folder / output).read_text() == content
 
 
-def test_only_a_few_tasks_are_queued_at_a_time(folder):
+def test_only_a_block_of_photos_is_in_memory_at_a_time(folder):
     taken = []
-    photos = (taken.append(number) or (str(folder / "photos" / "red.jpg"), "") for number in range(10_000))
-    results = run.label_on_all_cores(folder / "model.tflite", photos, 1)
-    assert next(results).probabilities.argmax() == 2
-    results.close()
-    assert len(taken) <= run.TASK * run.AHEAD
+    photos = (taken.append(number) or str(folder / "photos" / "red.jpg") for number in range(10_000))
+    answers = run.label_on_all_cores(folder / "model.tflite", photos, 1)
+    assert next(answers)["scores"]["red"] > 0.9
+    answers.close()
+    assert len(taken) == run.BLOCK
 
 
 def test_the_page_of_unsure_photos_saves_corrected_labels_as_a_training_folder(folder):

@@ -19,7 +19,7 @@ import colour_model
 import test_docker
 from api import picture
 from conftest import ROOT, clean_environment
-from labelling.summary import FIXED
+from labelling.table import FIXED
 from loopback import http_server, reply
 
 boto3 = pytest.importorskip("boto3")
@@ -260,11 +260,11 @@ def test_no_job_is_started_without_confirmation(run, s3, service):
 
 @pytest.mark.parametrize("variables, message, hint", [
     ({"BUCKET": ""}, "BUCKET is empty", "make label-bucket BUCKET="),
-    ({"BUCKET": "others"}, "may not read the bucket others", "S3Buckets=photos,elsewhere,others"),
+    ({"BUCKET": "others"}, "function for buckets that may read others", "S3Buckets=photos,elsewhere,others"),
     ({"BUCKET": "elsewhere"}, "NoSuchBucket", "repeat the command"),
     ({"PREFIX": "none/"}, "nothing in s3://photos/none/", "Check BUCKET and PREFIX"),
-    ({"STACK": "other"}, "there is no stack other", "make deploy"),
-    ({"OUT": "labels.parquet"}, "is a .csv file", ""),
+    ({"STACK": "other"}, "no stack other", "make deploy"),
+    ({"OUT": "labels.parquet"}, "is a .csv or .jsonl file", ""),
 ])
 def test_wrong_settings_are_reported_before_a_job_is_started(run, service, variables, message, hint):
     result = run(**variables)

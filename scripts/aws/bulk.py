@@ -7,7 +7,6 @@
 import csv
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -16,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common import atomic  # noqa: E402
 from costs import BILLED_MS, GB_SECOND, REQUEST  # noqa: E402
-from labelling.summary import FIXED, count, summary  # noqa: E402
+from labelling import table  # noqa: E402
 
 # List prices in us-east-1 as of November 2026, in dollars, beside those in costs.py.
 JOB = 0.25
@@ -51,35 +50,25 @@ def job(account: str, description: str, bucket: str, prefix: str, function: str,
     }))
 
 
-def results(folder: Path) -> Iterator[tuple[str, dict]]:
-    """(s3://bucket/key, result) for each row of a report; its columns are in its manifest.json."""
+def answers(folder: Path) -> Iterator[dict]:
+    """The answer for each row of a report, whose columns are in its manifest.json."""
     for path in sorted(folder.rglob("*.csv")):
         with open(path, newline="", encoding="utf-8") as file:
             for bucket, key, _, status, code, _, message in csv.reader(file):
                 try:
-                    result = json.loads(message)
+                    answer = json.loads(message)
                 except ValueError:
-                    result = {"error": message or f"S3 Batch Operations: {status}, {code}"}
-                yield f"s3://{bucket}/{unquote_plus(key)}", result
+                    answer = {"error": message or f"S3 Batch Operations: {status}, {code}"}
+                yield {"image": f"s3://{bucket}/{unquote_plus(key)}", **answer}
 
 
 def merge(folder: str, output: str) -> None:
     """Write the table and print its summary. The exit status is 1 unless every photo has a label."""
-    labels = sorted({name for _, result in results(Path(folder)) for name in result.get("scores", ())})
-    counts = Counter()
-    with atomic(Path(output)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, FIXED + labels, lineterminator="\n")
-        table.writeheader()
-        for image, result in results(Path(folder)):
-            row = {"image": image, "error": result.get("error", ""), "model": result.get("model")}
-            if "scores" in result:
-                label, probability = max(result["scores"].items(), key=lambda score: score[1])
-                row |= {"label": label, "probability": probability, "familiarity": result["familiarity"]}
-                row |= {name: str(result[name]).lower() for name in ("confident", "familiar")} | result["scores"]
-            table.writerow(row)
-            count(row, counts)
-    print(summary(counts, output))
-    sys.exit(1 if counts["failed"] or not counts["photos"] else 0)
+    labels = {name for answer in answers(Path(folder)) for name in answer.get("scores", ())}
+    columns = [*table.FIXED, *sorted(labels)]
+    with atomic(Path(output)) as temporary:
+        table.append(temporary, columns, map(table.to_row, answers(Path(folder))))
+    sys.exit(not table.summarize(table.read(Path(output), columns), output))
 
 
 if __name__ == "__main__":

@@ -1,36 +1,36 @@
 #!/usr/bin/env bash
 # Labels all photos of an S3 bucket with the deployed model, by S3 Batch Operations, into a table like `make label`'s.
 # It asks before it starts a job. Ctrl-C leaves the job running; the same command finds it again.
-# Environment: BUCKET; PREFIX of the keys, if not all; OUT, the table (CSV); STACK, made with Bulk=yes; AWS, the client;
-# POLL, the seconds between two looks at the job.
+# Environment: BUCKET; PREFIX of the keys, if not all; OUT, the table (.csv or .jsonl); STACK, made with Bulk=yes; AWS,
+# the client; POLL, the seconds between two looks at the job.
 # shellcheck source=scripts/aws/common.sh
 source "$(dirname "$0")/common.sh"
 PREFIX=${PREFIX-} OUT=${OUT:-labels.csv} POLL=${POLL:-10}
 bulk=$(dirname "$0")/bulk.py
 
-# Check the stack, the bucket and the table. Sets what the stack has for the job.
+# Check the bucket, the table and the stack. Sets what the stack has for the job.
 check() {
-  local buckets hint region
+  local buckets region
   [[ ${BUCKET-} ]] || die "BUCKET is empty." "Repeat with it: make label-bucket BUCKET=my-photos"
-  [[ $OUT == *.csv ]] || die "OUT=$OUT: the table of a bucket is a .csv file."
-  [[ $status ]] || die "there is no stack $STACK in $AWS_DEFAULT_REGION." \
-    "Run: make deploy PARAMETERS=\"Bulk=yes S3Buckets=$BUCKET\""
+  [[ $OUT == *.@(csv|jsonl) ]] || die "OUT=$OUT: the table of a bucket is a .csv or .jsonl file."
   function=$(value .BulkFunction) role=$(value .BulkRole) reports=$(value .BulkReports) buckets=$(value S3Buckets)
-  architecture=$(value Architecture) memory=$(value Memory) concurrency=$(value BulkConcurrency)
-  hint="Run: make deploy PARAMETERS=\"Bulk=yes S3Buckets=${buckets:+$buckets,}$BUCKET\""
-  [[ $function ]] || die "the stack $STACK has no function for buckets." "$hint"
-  [[ ,$buckets, == *,"$BUCKET",* ]] || die "the function may not read the bucket $BUCKET." "$hint"
+  [[ $function && ,$buckets, == *,"$BUCKET",* ]] ||
+    die "no stack $STACK in $AWS_DEFAULT_REGION has a function for buckets that may read $BUCKET." \
+      "Run: make deploy PARAMETERS=\"Bulk=yes S3Buckets=${buckets:+$buckets,}$BUCKET\""
   region=$(aws s3api get-bucket-location --bucket "$BUCKET" --query "LocationConstraint || 'us-east-1'" --output text)
   [[ $region == "$AWS_DEFAULT_REGION" ]] ||
     die "the bucket is in $region, the stack in $AWS_DEFAULT_REGION." "Deploy there: AWS_REGION=$region make deploy"
 }
 
-# Find the last job for this bucket and prefix. Sets job and state, empty if there is none.
+# Find the last job for this bucket and prefix, and ask what to do if it has ended. Sets job, empty for a new one.
 find_job() {
-  local found
-  found=$(aws s3control list-jobs --account-id "$account" --output text --query \
+  local answer state
+  read -r job state < <(aws s3control list-jobs --account-id "$account" --output text --query \
     "sort_by(Jobs[?Description=='${description//\'/\\\'}'], &CreationTime)[-1].[JobId, Status] || ['', '']")
-  read -r job state <<<"$found" || true
+  if [[ $state == @(Complete|Failed|Cancelled) ]]; then
+    read -rp "A job for these photos has ended ($state). Fetch its labels, or start a new job? [f/n] " answer || true
+    if [[ $answer == n* ]]; then job=; fi
+  fi
 }
 
 # Show what a job would do and cost, ask, and create it.
@@ -39,8 +39,8 @@ start() {
   objects=$(aws s3api list-objects-v2 --bucket "$BUCKET" --prefix "$PREFIX" --output text \
     --query "length(Contents || \`[]\`)" | awk '{ sum += $1 } END { print sum + 0 }')
   ((objects)) || die "there is nothing in s3://$BUCKET/$PREFIX" "Check BUCKET and PREFIX."
-  printf '%-8s %s\n' Objects "$objects in s3://$BUCKET/$PREFIX" Function "$function" \
-    Cost "$(python3 "$bulk" plan "$objects" "$memory" "$architecture" "$concurrency")" Table "$OUT"
+  printf '%-8s %s\n' Objects "$objects in s3://$BUCKET/$PREFIX" Function "$function" Table "$OUT" Cost "$(
+    python3 "$bulk" plan "$objects" "$(value Memory)" "$(value Architecture)" "$(value BulkConcurrency)")"
   read -rp "Label them? [y/N] " answer || true
   [[ $answer == [yY]* ]] || die "no job was started."
   job=$(aws s3control create-job --query JobId --output text --cli-input-json "$(
@@ -49,35 +49,26 @@ start() {
 
 # Show the job's progress until it ends. Sets state.
 watch() {
-  local counts failed reasons started=$SECONDS succeeded total
-  counts='ProgressSummary.[TotalNumberOfTasks, NumberOfTasksSucceeded, NumberOfTasksFailed]'
+  local failed reasons succeeded total
   trap 'echo; echo "The job $job goes on. The same command finds it again."; exit 130' INT
   while true; do
-    read -r state total succeeded failed < <(aws s3control describe-job --account-id "$account" --job-id "$job" \
-      --output text --query "Job.[[Status], $counts || ['0', '0', '0']] | []")
-    printf '%s: %s of %s, %s failed, %s s\n' \
-      "$state" "$((succeeded + failed))" "$total" "$failed" "$((SECONDS - started))"
+    read -r state total succeeded failed reasons < <(
+      aws s3control describe-job --account-id "$account" --job-id "$job" --output text --query "Job.[[Status], ProgressSummary.[TotalNumberOfTasks, NumberOfTasksSucceeded,
+        NumberOfTasksFailed] || ['0', '0', '0'], FailureReasons[].FailureReason || ['']] | []")
+    echo "$state: $((succeeded + failed)) of $total, $failed failed"
     if [[ $state == @(Complete|Failed|Cancelled) ]]; then break; fi
     sleep "$POLL"
   done
   trap - INT
-  if [[ $state == Complete ]]; then return; fi
-  reasons=$(aws s3control describe-job --account-id "$account" --job-id "$job" --output text \
-    --query "Job.FailureReasons[].FailureReason")
-  echo "The job ended before all photos were labelled: $state. $reasons" >&2
+  [[ $state == Complete ]] || echo "The job ended before all photos were labelled: $state. $reasons" >&2
 }
 
 connect
 check
 description="Labels of s3://$BUCKET/$PREFIX by $STACK" description=${description:0:256}
 find_job
-if [[ $state == @(Complete|Failed|Cancelled) ]]; then
-  read -rp "A job for these photos has ended ($state). Fetch its labels, or start a new job? [f/n] " answer || true
-  if [[ $answer == n* ]]; then job=; fi
-fi
 if [[ ! $job ]]; then start; fi
 watch
-aws s3 cp --quiet --recursive "s3://$reports/labels/job-$job/results/" "$tmp/report" >/dev/null
-mkdir -p "$tmp/report"
+aws s3 cp --quiet --recursive "s3://$reports/labels/job-$job/results/" "$tmp/report"
 python3 "$bulk" merge "$tmp/report" "$OUT"
 [[ $state == Complete ]]

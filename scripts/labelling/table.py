@@ -1,112 +1,93 @@
-"""The table that `make label` writes, with a row per photo. The file's extension decides its format."""
+"""The table of labels, with a row per photo. The file's extension decides its format, .csv or .jsonl (JSON Lines).
+
+A row is a dictionary of the columns, with None where there is no value. scripts/aws/bulk.py uses this file too, with
+the standard library only.
+"""
 import csv
-import importlib.util
-import io
 import json
-import os
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
-from common import atomic, fail
-from labelling.run import Result
-from labelling.summary import FIXED
-from serving import Model
+from common import atomic, printable
+
+# The columns before those of the labels, which are float32, and their types, as pyarrow names them.
+FIXED = {"image": "string", "label": "string", "probability": "float32", "confident": "bool",
+         "familiarity": "float32", "familiar": "bool", "error": "string", "model": "string"}
 
 
-def to_row(result: Result, model: Model) -> list:
-    """The values of FIXED, then the probability of each label; what comes from the model is empty after an error."""
-    if result.error:
-        return [result.image, "", *[None] * 4, result.error, model.digest, *[None] * len(model.labels)]
-    probabilities = [round(float(probability), 6) for probability in result.probabilities]
-    best = result.probabilities.argmax()
-    confident = model.is_confident(result.probabilities[best], result.familiarity)
-    return [result.image, model.labels[best], probabilities[best], confident, round(result.familiarity, 3),
-            model.is_familiar(result.familiarity), "", model.digest, *probabilities]
+def to_row(answer: dict) -> dict:
+    """The row for an answer of `labelling.run.label`, or of lambda/batch.py with `image` added."""
+    scores = answer.get("scores", {})
+    label = max(scores, key=scores.get, default="")
+    values = {"label": label, "probability": scores.get(label), "error": "", **answer}
+    row = {name: values.get(name) for name in FIXED} | scores
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
 
 
-class Table:
-    """A file of rows. Each row is written immediately, so that an interrupted run can be continued.
+def append(path: Path, columns: list[str], rows: Iterable[dict]) -> None:
+    """Write each row to the end of the table as soon as it comes, so that an interrupted run can be continued."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        with open(path, "rb+") as file:
+            for line in deque(file, maxlen=1):
+                if not line.endswith(b"\n"):
+                    file.truncate(file.tell() - len(line))
+    with open(path, "a", buffering=1, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        table = csv.writer(file, lineterminator="\n")
+        if path.suffix == ".csv" and not file.tell():
+            table.writerow(columns)
+        for row in rows:
+            values = [row.get(name) for name in columns]
+            if path.suffix == ".csv":
+                table.writerow([str(value).lower() if isinstance(value, bool) else value for value in values])
+            else:
+                file.write(json.dumps(dict(zip(columns, values))) + "\n")
 
-    A Parquet file can't be read before it is complete, so its rows are collected in a CSV file beside it.
-    """
 
-    def __init__(self, path: Path, model: Model):
-        if path.suffix not in (".csv", ".jsonl", ".parquet"):
-            fail(f"{path}: the extension must be .csv, .jsonl or .parquet")
-        if path.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
-            fail("Parquet needs pyarrow, which is not installed; name a .csv file, or install it into .venv/label")
-        self.output, self.model, self.columns = path, model, FIXED + model.labels
-        self.path = path.with_name(path.name + ".csv") if path.suffix == ".parquet" else path
-        if self.path != path and path.exists():
-            fail(f"{path} is complete; delete it first, or name another file: OUT=…")
-
-    def rows(self) -> Iterator[dict]:
-        """The rows in the file, as dictionaries. Ends the script if they come from another model."""
-        if not self.path.is_file():
-            return
-        for number, text in enumerate(self._whole_rows()):
-            try:
-                row = self._parse(text)
-                if number == 0 and self.path.suffix == ".csv" and list(row.values()) == self.columns:
-                    continue
-                if row["model"] != self.model.digest:
-                    raise ValueError
-            except (ValueError, KeyError, TypeError):
-                fail(f"{self.path}: row {number + 1} was not written with this model; name another file: OUT=…")
+def read(path: Path, columns: list[str]) -> Iterator[dict]:
+    """Yield the rows of a table. Raises ValueError or csv.Error if they don't have these columns."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        lines = (line for line in file if line.endswith("\n"))  # an interrupted run may leave a part of a row
+        for row in _from_csv(lines, columns) if path.suffix == ".csv" else map(json.loads, lines):
+            if not isinstance(row, dict) or list(row) != columns:
+                raise ValueError
             yield row
 
-    def _whole_rows(self) -> Iterator[str]:
-        """The text of each row. An incomplete row at the end, left by an interrupted run, is removed from the file."""
-        size, row = 0, b""
-        with open(self.path, "rb") as file:
-            for line in file:
-                row += line
-                if line.endswith(b"\n") and (self.path.suffix != ".csv" or row.count(b'"') % 2 == 0):
-                    yield row.decode("utf-8", "surrogateescape")
-                    size, row = size + len(row), b""
-        if row:
-            os.truncate(self.path, size)
 
-    def _parse(self, text: str) -> dict:
-        if self.path.suffix == ".csv":
-            return dict(zip(self.columns, next(csv.reader([text])), strict=True))
-        return json.loads(text)
+def _from_csv(lines: Iterator[str], columns: list[str]) -> Iterator[dict]:
+    """The rows of a CSV file, with the types that they have in JSON."""
+    rows = csv.reader(lines)
+    if next(rows, columns) != columns:
+        raise ValueError
+    for values in rows:
+        yield {name: value if FIXED.get(name) == "string" else json.loads(value or "null")
+               for name, value in zip(columns, values, strict=True)}
 
-    def __enter__(self) -> "Table":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(self.path, "a", encoding="utf-8", errors="surrogateescape", newline="")
-        if self.path.suffix == ".csv" and not self.file.tell():
-            self.append(self.columns)
-        return self
 
-    def append(self, row: list) -> None:
-        """Write a row to the file immediately."""
-        if self.path.suffix == ".csv":
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerow(
-                [str(value).lower() if isinstance(value, bool) else value for value in row])
-            self.file.write(text.getvalue())
-        else:
-            self.file.write(json.dumps(dict(zip(self.columns, row))) + "\n")
-        self.file.flush()
+def to_parquet(path: Path, columns: list[str], output: Path) -> None:
+    """Write the table as a Parquet file, which can't grow row by row."""
+    import pyarrow
+    from pyarrow import parquet
 
-    def __exit__(self, error_type, *_) -> None:
-        self.file.close()
-        if error_type is None and self.path != self.output:
-            self._to_parquet()
+    schema = pyarrow.schema([(name, FIXED.get(name, "float32")) for name in columns])
+    rows = read(path, columns)
+    with atomic(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        while batch := list(islice(rows, 10_000)):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
 
-    def _to_parquet(self) -> None:
-        import pyarrow
-        from pyarrow import csv as arrow_csv
-        from pyarrow import parquet
 
-        types = dict.fromkeys(self.columns, pyarrow.float32()) | dict.fromkeys(FIXED, pyarrow.string())
-        types |= dict.fromkeys(["probability", "familiarity"], pyarrow.float32())
-        types |= dict.fromkeys(["confident", "familiar"], pyarrow.bool_())
-        with atomic(self.output) as temporary, arrow_csv.open_csv(
-                self.path, parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-                convert_options=arrow_csv.ConvertOptions(column_types=types)) as batches:
-            with parquet.ParquetWriter(temporary, batches.schema) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-        self.path.unlink()
+def summarize(rows: Iterable[dict], title: str) -> bool:
+    """Print the number of photos per label, then all together. Returns whether there are photos and all have labels."""
+    labels, counts = Counter(), Counter()
+    for row in rows:
+        labels[row["label"]] += 1
+        counts["unsure"] += row["confident"] is False
+        counts["unfamiliar"] += row["familiar"] is False
+    failed = labels.pop("", 0)
+    for label, number in labels.most_common():
+        print(f"  {number:8,} {printable(label)}")
+    print(f"{title}: {labels.total() + failed:,} photos, {counts['unsure']:,} unsure, of which "
+          f"{counts['unfamiliar']:,} unfamiliar, {failed:,} failed")
+    return bool(labels) and not failed
