@@ -181,7 +181,7 @@ def test_any_file_name_is_written_unchanged(folder, name, suffix):
 @pytest.mark.parametrize("output, content, message", [
     ("labels.csv", "name,price\nshirt,3\n", "was not written with this model"),
     ("labels.csv", "name,price\nshirt,3", "was not written with this model"),
-    ("labels.csv", f"{','.join(FIXED)},blue,green,red\na.jpg,red,1,true,1,true,,000000000000,0,0,1\n", "was not written"),
+    ("labels.csv", f"{','.join(FIXED)},blue,green,red\na,red,1,true,1,true,,000000000000,0,0,1\n", "with this model"),
     ("labels.jsonl", '{"image": "a.jpg"}\n', "was not written with this model"),
     ("labels.xlsx", "", "must be .csv, .jsonl or, with pyarrow"),
     ("photos/red.jpg/labels.csv", None, "'photos/red.jpg'"),

@@ -22,8 +22,8 @@ def read_lists(sources: list[str]) -> Iterator[str]:
 
 
 def expand(source: str) -> Iterator[str]:
-    """Yield each photo of a source, in no particular order; the source itself if it has none. `read` then says why."""
-    paths = [source] if is_url(source) or os.path.lexists(source) else glob.iglob(source, recursive=True)
+    """Yield each photo of a source, in no particular order; the source itself if it is a URL or has none."""
+    paths = [source] if os.path.lexists(source) else glob.iglob(source, recursive=True)
     photos = (photo for path in paths for photo in _walk(path))
     yield next(photos, source)
     yield from photos
@@ -50,13 +50,9 @@ def _walk(path: str) -> Iterator[str]:
         yield path
 
 
-def is_url(source: str) -> bool:
-    return source.lower().startswith(("http://", "https://"))
-
-
 def read(photo: str) -> bytes:
-    """The content of a photo. Raises OSError, RequestError, or ValueError for an impossible name."""
-    if is_url(photo):
+    """The content of a file or URL. Raises OSError, RequestError, or ValueError for an impossible name."""
+    if photo.lower().startswith(("http://", "https://")):
         [content] = fetch_all([photo])
         if isinstance(content, RequestError):
             raise content
