@@ -2,140 +2,125 @@
 
     python scripts/download_data.py --mirror ../shared/data --output data/clothing/index.csv
 
-uses the archive in the mirror folder if it is there, otherwise downloads it (105 MB). An interrupted download resumes
-where it stopped, also in the next run. If the right photos are there already, only the index is written. The output is
-a table of labels and splits, whose last row is "total           3,068        341        372      3,781".
+uses the archive in the mirror folder if it is there, otherwise downloads it (105 MB) and keeps it beside index.csv. An
+interrupted download resumes where it stopped, also in the next run. The output is a table of labels and splits, whose
+last row is "total                     3,068        341        372".
 """
 import argparse
-import contextlib
-import http.client
-import ssl
+import hashlib
+import os
 import sys
 import tarfile
 import time
-import urllib.request
 import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
 
 from common import fail
-from training.index import SPLITS, data_digest, find_photos, locked, print_table, write_index, write_photos
+from training.index import locked, write_photos
 
+GITHUB = "https://github.com"
 # Clothing dataset (small) by Alexey Grigorev, CC0, at one commit. GitHub doesn't promise that the bytes of its archives
-# stay the same, so the photos are verified instead, by their data digest.
+# stay the same, so their files are verified instead; see unpack().
+REPOSITORY = "alexeygrigorev/clothing-dataset-small"
 COMMIT = "11961516512414bf9f6c150a832cfd21b54a6b54"
-URL = f"https://github.com/alexeygrigorev/clothing-dataset-small/archive/{COMMIT}.tar.gz"
-ARCHIVE = f"clothing-dataset-small-{COMMIT}.tar.gz"
-DIGEST = "20c01f484df1b97bf5d026049138a5aa03de9f23bbd926ba06837a7cca727f3e"
+DIGEST = "faaba0be061fdf9b12ea1ed7098f5887abfba28e0e76c2e2a6ec51911fea28d5"
 
-MAX_BYTES = 300_000_000  # of the archive, packed and unpacked: almost three times its size
+MAX_BYTES = 300_000_000  # of an archive, packed and unpacked: more than twice the size of the largest
 TIMEOUT = 30.0  # seconds to connect, and without a byte
 TIME_LIMIT = 3600.0  # seconds for the whole download
-ATTEMPTS = 5
-FIRST_WAIT = 0.5  # seconds; each wait is twice the one before
+WAITS = 1, 2, 4, 8  # seconds before the second, third, ... attempt
 
 
 def fetch(url: str, path: Path, deadline: float) -> None:
     """Download `url` in one request that asks only for what `path`, which exists, doesn't hold yet."""
-    import certifi
-    from tqdm import tqdm
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())  # python.org's Python for macOS comes without certificates
-    start = path.stat().st_size
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as response:
-        if response.status != 206:  # the server sends the whole file
-            start = 0
-        total = start + response.length if response.length else None  # GitHub often doesn't say
-        with open(path, "ab" if start else "wb") as file, \
-                tqdm(total=total, initial=start, unit="B", unit_scale=True, disable=None) as bar:
-            while chunk := response.read1(1 << 16):  # read() would wait past the deadline
-                file.write(chunk)
-                bar.update(len(chunk))
+    headers = {"Range": f"bytes={path.stat().st_size}-", "Accept-Encoding": "identity"}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416:  # the file holds too much: the next attempt starts again
+            path.write_bytes(b"")
+        response.raise_for_status()
+        mode = "ab" if response.status_code == 206 else "wb"  # 200: the server sends the whole file
+        with open(path, mode) as file, tqdm.wrapattr(file, "write", initial=file.tell(), disable=None) as output:
+            for chunk in response.iter_content(1 << 14):
+                output.write(chunk)
                 if file.tell() > MAX_BYTES:
                     raise ValueError(f"the download is larger than {MAX_BYTES:,} bytes")
                 if time.monotonic() > deadline:
                     raise TimeoutError("the time limit is over; the next run resumes the download")
-            if response.length:  # bytes that are missing
-                raise ConnectionError(f"cut off after {file.tell():,} of {total:,} bytes")
 
 
 def download(url: str, path: Path) -> None:
-    """Download `url` to `path`, retrying with growing waits. Raises OSError or HTTPException in the end."""
+    """Download `url` to `path`, retrying with growing waits. Raises OSError in the end, ValueError if it is too large."""
     deadline = time.monotonic() + TIME_LIMIT
     path.touch()
-    for attempt in range(1, ATTEMPTS + 1):
+    for wait in (*WAITS, None):
         try:
             return fetch(url, path, deadline)
-        except (OSError, http.client.HTTPException) as error:
-            status = getattr(error, "code", 503)  # an error below HTTP, like a 503, may pass
-            if status == 416:  # the file holds too much: start again
-                path.write_bytes(b"")
-            permanent = status < 500 and status not in (408, 416, 429)
-            if permanent or attempt == ATTEMPTS or time.monotonic() > deadline:
+        except OSError as error:
+            if wait is None or time.monotonic() > deadline:
                 raise
-            wait = FIRST_WAIT * 2 ** attempt
             print(f"{error}; retrying in {wait:g} s", file=sys.stderr)
             time.sleep(wait)
 
 
-@contextlib.contextmanager
-def found_or_downloaded(archive: Path, url: str, folder: Path) -> Iterator[Path]:
-    """Yield the archive if it is there, otherwise its download in `folder`, which is deleted in the end."""
-    if archive.is_file():
-        yield archive
-        return
-    partial = folder / f".{archive.name}.part"
-    print(f"downloading {url} (over 100 MB)", flush=True)
-    download(url, partial)
-    try:
-        yield partial
-    finally:
-        partial.unlink()  # also a wrong one: the next run must start again
+def unpack(archive: Path, digest: str) -> dict[str, bytes]:
+    """The files of a .tar.gz by GitHub, path below its one folder -> bytes. Links are left out.
 
-
-def unpack(archive: Path) -> Iterator[tuple[Path, bytes]]:
-    """Yield the photos of a .tar.gz, <root>/<split>/<label>/<name>.jpg, as (split/label/name.jpg, bytes).
-
-    Everything else in it is skipped, links included. Raises ValueError if the archive is damaged or too large.
+    Raises ValueError if it is damaged or too large, or if the SHA-256 of the sorted lines "path sha256" isn't `digest`.
     """
-    size = 0
+    files, size = {}, 0
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 size += member.size
                 if size > MAX_BYTES:
-                    raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
-                name = PurePosixPath(member.name)
-                if member.isfile() and len(name.parts) == 4 and name.parts[1] in SPLITS and name.suffix == ".jpg":
-                    yield Path(*name.parts[1:]), tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise ValueError(f"it is not a whole .tar.gz file ({error})") from None
+                    raise ValueError(f"{archive} unpacks to more than {MAX_BYTES:,} bytes")
+                if member.isfile():
+                    files[member.name.partition("/")[2]] = tar.extractfile(member).read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive} is not a whole .tar.gz file ({error})") from None
+    lines = "".join(f"{name} {hashlib.sha256(files[name]).hexdigest()}\n" for name in sorted(files))
+    if hashlib.sha256(lines.encode()).hexdigest() != digest:
+        raise ValueError(f"the files in {archive} are not the expected ones")
+    return files
+
+
+def read_archive(repository: str, commit: str, digest: str, mirror: Path, folder: Path) -> dict[str, bytes]:
+    """The files of a repository on GitHub, as unpack() gives them; ends the script if they can't be had.
+
+    Its archive is taken from `mirror`, or else from `folder`, where it is downloaded to and kept.
+    """
+    url, name = f"{GITHUB}/{repository}/archive/{commit}.tar.gz", f"{repository.split('/')[1]}-{commit}.tar.gz"
+    archive = mirror / name if (mirror / name).is_file() else folder / name
+    partial = folder / f".{name}.part"
+    try:
+        with locked(folder):
+            if not archive.is_file():
+                print(f"downloading {url} (over 100 MB)", flush=True)
+                try:
+                    download(url, partial)
+                    unpack(partial, digest)
+                except ValueError:  # the next run must start again
+                    partial.unlink()
+                    raise
+                os.replace(partial, archive)
+            return unpack(archive, digest)
+    except (OSError, ValueError) as error:
+        fail(f"can't get the photos: {error}. Run again, or\n"
+             f"  save {url}\n    as {(mirror / name).absolute()} (DATA_MIRROR=folder names another folder),\n"
+             "  train on your own photos: make model.tflite DATA=folder,\n"
+             "  or train on drawn garments: make model.tflite DATASET=drawn")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="index.csv; the photos go into its folder")
-    parser.add_argument("--mirror", type=Path, default=Path(), help=f"folder that may hold {ARCHIVE}")
-    parser.add_argument("--url", default=URL, help="where the archive is downloaded from [%(default)s]")
-    parser.add_argument("--digest", default=DIGEST, help="data digest that the photos must have")
+    parser.add_argument("--mirror", type=Path, default=Path(), help="folder that may hold the archive")
     args = parser.parse_args()
-    folder, archive = args.output.parent, args.mirror / ARCHIVE
-    try:
-        with locked(folder):
-            photos = find_photos(folder)
-            if data_digest(photos) == args.digest:
-                write_index(args.output, photos)
-            else:
-                with found_or_downloaded(archive, args.url, folder) as found:
-                    photos = write_photos(args.output, unpack(found), args.digest)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        source = archive if archive.is_file() else args.url
-        fail(f"can't get the photos from {source}: {error}; nothing was unpacked. Run again, or\n"
-             f"  put {ARCHIVE}\n    into {args.mirror.absolute()} (DATA_MIRROR=folder names another folder),\n"
-             "  train on your own photos: make model.tflite DATA=folder,\n"
-             "  or train on drawn garments: make model.tflite DATASET=drawn")
-    print_table(photos, args.output)
+    files = read_archive(REPOSITORY, COMMIT, DIGEST, args.mirror, args.output.parent)
+    write_photos(args.output, {name: data for name, data in files.items() if name.endswith(".jpg")})
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from pathlib import Path
 from random import Random
 
 from PIL import Image, ImageChops, ImageDraw
+from tqdm import tqdm
 
-from common import fail
-from training.index import locked, print_table, write_photos
+from training.index import write_photos
 
 # The pieces of each garment, drawn in this order: the brightness of the colour, and the corners of the right half, from
 # -1 to 1 with y downwards. The left half is its mirror image.
@@ -76,15 +76,14 @@ def picture(label: str, rng: Random) -> Image.Image:
     return Image.blend(image, noise, rng.uniform(0.05, 0.25))
 
 
-def pictures(seed: int, per_label: int) -> Iterator[tuple[Path, bytes]]:
+def pictures(seed: int, per_label: int) -> Iterator[tuple[str, bytes]]:
     """All pictures, as (split/label/name.jpg, bytes)."""
-    from tqdm import tqdm
     counts = {"train": per_label, "validation": math.ceil(per_label / 5), "test": math.ceil(per_label / 3)}
     jobs = [(split, label, i) for split, count in counts.items() for label in GARMENTS for i in range(count)]
     for split, label, i in tqdm(jobs, "drawing", disable=None):
         file = io.BytesIO()
         picture(label, Random(f"{seed}/{split}/{label}/{i}")).save(file, "JPEG", quality=85)
-        yield Path(split, label, f"{i:04}.jpg"), file.getvalue()
+        yield f"{split}/{label}/{i:04}.jpg", file.getvalue()
 
 
 def main() -> None:
@@ -94,14 +93,7 @@ def main() -> None:
                         help="training pictures per label; N/5 more for validation, N/3 for test [%(default)s]")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if args.per_label < 1:
-        parser.error("--per-label must be at least 1")
-    try:
-        with locked(args.output.parent):
-            photos = write_photos(args.output, pictures(args.seed, args.per_label))
-    except OSError as error:
-        fail(f"can't write the pictures: {error}")
-    print_table(photos, args.output)
+    write_photos(args.output, dict(pictures(args.seed, args.per_label)))
 
 
 if __name__ == "__main__":
