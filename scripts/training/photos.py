@@ -1,10 +1,9 @@
 """The photos of a split as arrays, preprocessed as in serving."""
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from common import fail
 from serving import ImageError, preprocess
@@ -35,7 +34,6 @@ def load_split(photos: list[Photo], labels: list[str], size: tuple[int, int]) ->
         except (ImageError, OSError) as error:
             fail(f"can't read the photo {photo.path} ({error}); delete the index, then `make data` builds it again")
 
-    with ThreadPoolExecutor(4) as pool:
-        images = list(tqdm(pool.map(load, photos), "decoding photos", len(photos), mininterval=1))
+    images = thread_map(load, photos, max_workers=4, desc="decoding photos", mininterval=1)
     return Split(photos, np.stack(images), np.array([labels.index(photo.label) for photo in photos]),
                  np.array([photo.weight for photo in photos], np.float32))
