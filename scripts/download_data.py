@@ -52,7 +52,7 @@ def fetch(url: str, path: Path, deadline: float) -> None:
 
 
 def download(url: str, path: Path) -> None:
-    """Download `url` to `path`, retrying with growing waits. Raises OSError in the end, ValueError if it is too large."""
+    """Download `url` to `path`, retrying with growing waits. Raises OSError, or ValueError if it is too large."""
     deadline = time.monotonic() + TIME_LIMIT
     path.touch()
     for wait in (*WAITS, None):

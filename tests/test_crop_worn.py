@@ -30,13 +30,13 @@ DRESSED = drawn(HAIR, SHIRT, ("shorts", (42, 90, 78, 120)), ("shoes", (40, 180, 
 
 
 def archive(masks: dict[int, np.ndarray]) -> tuple[bytes, str]:
-    """A .tar.gz like GitHub's, with a grey photo for each mask, and the digest of what is taken from it."""
+    """A .tar.gz like GitHub's, with a grey photo for each mask, and its digest."""
     def matlab(**values):
         content = io.BytesIO()
         savemat(content, values)
         return content.getvalue()
 
-    files = {"label_list.mat": matlab(label_list=np.array([KINDS], object))}
+    files = {"label_list.mat": matlab(label_list=np.array([KINDS], object)), "photos/2000.jpg": b"without mask"}
     for number, mask in masks.items():
         photo = io.BytesIO()
         Image.new("RGB", SIZE, "grey").save(photo, "JPEG")
@@ -45,7 +45,7 @@ def archive(masks: dict[int, np.ndarray]) -> tuple[bytes, str]:
     lines = "".join(f"{name} {hashlib.sha256(data).hexdigest()}\n" for name, data in sorted(files.items()))
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for name, data in {"README.md": b"", "photos/2000.jpg": b"a photo without mask", **files}.items():
+        for name, data in files.items():
             member = tarfile.TarInfo(f"clothing-1234/{name}")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
@@ -56,7 +56,7 @@ def archive(masks: dict[int, np.ndarray]) -> tuple[bytes, str]:
 def crop(tmp_path, monkeypatch):
     """crop(archive, digest) runs the script on an archive in the mirror folder."""
     def run(content: bytes, digest: str):
-        (tmp_path / crop_worn.ARCHIVE).write_bytes(content)
+        (tmp_path / f"clothing-co-parsing-{crop_worn.COMMIT}.tar.gz").write_bytes(content)
         monkeypatch.setattr(crop_worn, "DIGEST", digest)
         return script("crop_worn.py", "--mirror", tmp_path, "--output", tmp_path / "worn/index.csv")
     return run
@@ -89,12 +89,7 @@ def test_the_index_holds_every_fifth_photo_for_validation_and_labels_of_equal_we
         assert len(weights) == photos and sum(weights) == pytest.approx(crop_worn.LABEL_WEIGHT, rel=0.01)
 
 
-@pytest.mark.parametrize("content, words", [
-    (archive({1: DRESSED})[0], "not the expected ones"),
-    (archive({1: DRESSED})[0][:500], "not a whole archive"),
-    (b"<html>", "not a whole archive"),
-])
-def test_a_wrong_archive_is_an_error_and_nothing_is_written(crop, tmp_path, content, words):
-    done = crop(content, "another digest")
-    assert done.returncode == 1 and words in done.stderr
+def test_a_wrong_archive_is_an_error_and_nothing_is_written(crop, tmp_path):
+    done = crop(archive({1: DRESSED})[0], "another digest")
+    assert done.returncode == 1 and "not the expected ones" in done.stderr
     assert not (tmp_path / "worn/index.csv").exists()
