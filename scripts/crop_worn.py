@@ -3,8 +3,8 @@
     python scripts/crop_worn.py --mirror ../shared/data --output data/worn/index.csv
 
 takes the archive of Clothing Co-Parsing (Liang et al. 2014, Apache-2.0) from the mirror folder, or downloads it
-(130 MB). 1,004 of its photos have masks. A crop is the box around a garment, with a random margin,
-without the wearer's head. Crops of every fifth photo are for validation. Ends with a table of labels and splits.
+(130 MB). A crop is the box around a garment in one of the 1,004 photos that have masks, with a random margin, without
+the wearer's head. Crops of every fifth photo are for validation. Ends with a table of labels and splits.
 """
 import argparse
 import io
@@ -69,13 +69,12 @@ def crops(mask: np.ndarray, kinds: list[str], draw: random.Random) -> Iterator[t
         if np.delete(inside, own).max() > MAX_COVERED * inside[own].sum():
             continue
         margin *= max(right - left, bottom - top)
-        above, below = top - margin, bottom + margin
+        box = [left - margin, top - margin, right + margin, bottom + margin]
         if label == "hat":
-            below = bottom
+            box[3] = bottom
         elif label != "shoes":
-            above = max(above, min(chin_row, top))
-        limits = mask.shape[::-1] * 2
-        yield label, np.clip([left - margin, above, right + margin, below], 0, limits).astype(int).tolist()
+            box[1] = max(box[1], min(chin_row, top))
+        yield label, np.clip(box, 0, mask.shape[::-1] * 2).astype(int).tolist()
 
 
 def cut_out(files: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "lambda"))
 
 from fetch import fetch_all  # noqa: E402, F401
 from model import THRESHOLDS, Model, Network  # noqa: E402, F401
-from preprocess import FORMATS, ImageError, preprocess  # noqa: E402, F401
+from preprocess import ImageError, preprocess  # noqa: E402, F401
 from request import RequestError  # noqa: E402, F401
 
 
