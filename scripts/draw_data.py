@@ -93,6 +93,8 @@ def main() -> None:
                         help="training pictures per label; N/5 more for validation, N/3 for test [%(default)s]")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.per_label < 1:
+        parser.error("--per-label must be at least 1")
     write_photos(args.output, dict(pictures(args.seed, args.per_label)))
 
 

@@ -36,6 +36,11 @@ def test_every_label_is_in_every_split(tmp_path):
     assert sorted({photo.label for photo in photos}) == LABELS
 
 
+def test_a_wrong_number_is_refused(tmp_path):
+    run = subprocess.run([*SCRIPT, tmp_path / "index.csv", "--per-label", "0"], capture_output=True, text=True)
+    assert run.returncode == 2 and "--per-label" in run.stderr and not [*tmp_path.iterdir()]
+
+
 def test_a_picture_shows_the_garment_in_its_middle(monkeypatch):
     """Drawing a square in black or in white changes the middle of the picture, and nothing near its edges."""
     def pixels(brightness, seed):
