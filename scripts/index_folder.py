@@ -69,6 +69,8 @@ def find_faults(photos: list[Photo], tree: dict[tuple[str, str], list[Path]]) ->
     faults = [f"folder {split!r} is none of {', '.join(SPLITS)}: rename or move it"
               for split in sorted({split for split, _ in tree} - set(SPLITS))]
     labels = sorted({label for _, label in tree})
+    faults += [f"label {label!r}: rename the folder, without line breaks or tabs" for label in labels
+               if not label.isprintable()]
     if len(labels) < 2:
         faults.append(f"fewer than two labels: {', '.join(map(repr, labels)) or 'none'}; make a folder for each")
     present = {(photo.label, photo.split) for photo in photos}

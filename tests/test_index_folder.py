@@ -140,6 +140,7 @@ SAME = photo(999)
     pytest.param({"hat": 9}, ["fewer than two labels: 'hat'"], id="one label"),
     pytest.param({"pictures/hat": 9, "pictures/shoes": 9}, ["fewer than two labels: 'pictures'", "pictures/hat'"],
                  id="a folder too many"),
+    pytest.param({"hat": 9, "sho\nes": 9}, ["label 'sho\\nes': rename the folder"], id="line break"),
     pytest.param({"hat": 9, "shoes/a.jpg": b"", "shoes/b.heic": b""},
                  ["shoes/a.jpg'", "shoes/b.heic'", "label 'shoes' has too few different photos"], id="none readable"),
     pytest.param(SPLIT_TREE | {"train/gloves": 9}, ["'gloves' has too few different photos, none for validation, test"],
