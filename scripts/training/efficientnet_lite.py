@@ -2,6 +2,7 @@
 import importlib
 import pickle
 from collections import OrderedDict
+from itertools import islice
 from math import ceil
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from keras import layers
 
 # Width and depth multipliers of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 LITE = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
-EPSILON = 1e-3  # of the batch normalisation
 # The stages of EfficientNet-B0: repeats, kernel, stride, expansion, output channels
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))
@@ -20,9 +20,8 @@ STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)
 def read_torch_pickle(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a legacy torch file, name -> float32 or int64 array, without torch and without its code.
 
-    The file consists of five pickles (magic number, protocol, system, tensors, storage keys), then of each storage: an
-    int64 count and the raw values. Unpickling allows the four names that tensors need, and raises UnpicklingError for
-    any other.
+    The file holds five pickles (magic number, protocol, system, tensors, storage keys), then an int64 count and the raw
+    values of each storage. Raises UnpicklingError for any name but the four that tensors need.
     """
     storages = {}
 
@@ -88,46 +87,39 @@ class Convolution(layers.Layer):
 
 
 def efficientnet_lite(name: str, tensors: dict[str, np.ndarray] | None = None) -> keras.Model:
-    """Build one of LITE up to its last activation; tensors: its weights, in torch's names."""
+    """Build one of LITE up to its last activation; tensors: its weights by `lite_tensors`."""
     width, depth = LITE[name]
+    # Torch's order is ours: of each convolution its kernel, then gamma, beta, mean and variance of its normalisation.
+    weights = iter([values for key, values in (tensors or {}).items() if not key.endswith("num_batches_tracked")])
 
-    def convolution(x, filters, kernel_size, stride, conv, norm, activation=True):
-        """A convolution and ReLU6; conv and norm: torch's names for the convolution and its batch normalisation."""
-        name = conv.strip("_").replace("blocks.", "block_").replace("._", "_")
+    def convolution(x, name, filters, kernel_size=1, stride=1, activation=True):
+        """A convolution, depthwise if filters is None, and ReLU6."""
         layer = Convolution(filters, kernel_size, stride, name=name)
         x = layer(x)
-        if tensors is not None:
-            layer.set_weights(folded(tensors, conv, norm))
+        if tensors:
+            kernel, gamma, beta, mean, variance = islice(weights, 5)
+            scale = gamma / np.sqrt(variance + 1e-3)
+            # Torch has [out, in, h, w] or [channels, 1, h, w], Keras [h, w, in, out] or [h, w, channels, 1].
+            axes = (2, 3, 1, 0) if filters else (2, 3, 0, 1)
+            layer.set_weights([kernel.transpose(axes), scale, beta - mean * scale])
         return layers.ReLU(6, name=f"{name}_relu")(x) if activation else x
 
     pixels = keras.Input((None, None, 3), name="pixels")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="normalise")(pixels)
-    x = convolution(x, 32, 3, 2, "_conv_stem", "_bn0")
+    x = convolution(x, "conv_stem", 32, 3, 2)
     block, channels = 0, 32
-    for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(STAGES):
+    for stage, (repeats, kernel_size, first_stride, expansion, filters) in enumerate(STAGES):
         if 0 < stage < len(STAGES) - 1:
             repeats = ceil(repeats * depth)
         filters = int(filters * width + 4) // 8 * 8  # the nearest multiple of 8
         for repeat in range(repeats):
-            name = f"_blocks.{block}."
             stride = first_stride if repeat == 0 else 1
             shortcut = x
             if expansion > 1:
-                x = convolution(x, channels * expansion, 1, 1, name + "_expand_conv", name + "_bn0")
-            x = convolution(x, None, kernel, stride, name + "_depthwise_conv", name + "_bn1")
-            x = convolution(x, filters, 1, 1, name + "_project_conv", name + "_bn2", activation=False)
+                x = convolution(x, f"block_{block}_expand_conv", channels * expansion)
+            x = convolution(x, f"block_{block}_depthwise_conv", None, kernel_size, stride)
+            x = convolution(x, f"block_{block}_project_conv", filters, activation=False)
             if stride == 1 and channels == filters:
                 x = layers.Add(name=f"block_{block}_add")([x, shortcut])
             block, channels = block + 1, filters
-    x = convolution(x, 1280, 1, 1, "_conv_head", "_bn1")
-    return keras.Model(pixels, x)
-
-
-def folded(tensors: dict[str, np.ndarray], conv: str, norm: str) -> list[np.ndarray]:
-    """Kernel, scale and shift of a `Convolution` from torch's weights of a convolution and its batch normalisation."""
-    # torch has [out, in, h, w] and, if depthwise, [channels, 1, h, w]; Keras [h, w, in, out] and [h, w, channels, 1].
-    axes = (2, 3, 0, 1) if "depthwise" in conv else (2, 3, 1, 0)
-    gamma, beta, mean, variance = (tensors[f"{norm}.{part}"] for part in
-                                   ("weight", "bias", "running_mean", "running_var"))
-    scale = gamma / np.sqrt(variance + EPSILON)
-    return [tensors[f"{conv}.weight"].transpose(axes), scale, beta - mean * scale]
+    return keras.Model(pixels, convolution(x, "conv_head", 1280))
