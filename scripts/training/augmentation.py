@@ -1,49 +1,32 @@
-"""Random augmentation of a batch of training photos: colour, geometry, and an erased rectangle.
-
-The kinds follow the reference (rotation, shift, shear, zoom, horizontal flip). The others imitate other cameras and
-rooms (brightness, contrast, saturation, white balance), hidden parts, and photos that are sideways or upside down.
-"""
+"""Random augmentation of a batch of training photos: other cameras and rooms, other poses, hidden parts, and mixup."""
 from math import pi
 
 import tensorflow as tf
 
-ROTATION = 20.0 * pi / 180  # radians, to either side
-SHIFT = 0.1  # share of the width and of the height
-SHEAR = 0.15
-ZOOM = 0.35  # natural logarithm of the factor: 0.70 to 1.42
-STRETCH = 0.1  # natural logarithm, wider and lower or the reverse
 QUARTER_TURN_CHANCE = 0.1  # by 90, 180 or 270 degrees
-BRIGHTNESS = 0.3  # natural logarithm
-CONTRAST = 0.3
-SATURATION = 0.4
-WHITE_BALANCE = 0.08  # natural logarithm, for each channel
-ERASE_CHANCE = 0.4
-ERASE_SIDE = (0.1, 0.4)  # share of the width and of the height
-PAD = 127.0  # the grey around a letterboxed photo, as in lambda/preprocess.py
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor | int) -> tf.Tensor:
     """Augment integer or float images [N, H, W, 3] in 0..255; returns float32. The same seed gives the same views."""
-    count = tf.shape(images)[0]
     streams = iter(range(100))
 
     def uniform(low, high, *shape):
         """Random float32 [N, *shape] in low..high; each call has a stream of its own."""
-        return tf.random.stateless_uniform((count, *shape), (tf.cast(seed, tf.int32), next(streams)), low, high)
+        shape = tf.shape(images)[0], *shape
+        return tf.random.stateless_uniform(shape, (tf.cast(seed, tf.int32), next(streams)), low, high)
 
     images = change_colours(tf.cast(images, tf.float32), uniform)
-    images = warp(images, uniform)
-    return erase(images, uniform)
+    return erase(warp(images, uniform), uniform)
 
 
 def change_colours(images: tf.Tensor, uniform) -> tf.Tensor:
     """Change saturation, contrast, brightness and white balance."""
     grey = tf.image.rgb_to_grayscale(images)
-    images = grey + (images - grey) * uniform(1 - SATURATION, 1 + SATURATION, 1, 1, 1)
     mean = tf.reduce_mean(grey, (1, 2), keepdims=True)
-    images = mean + (images - mean) * uniform(1 - CONTRAST, 1 + CONTRAST, 1, 1, 1)
-    brightness = uniform(-BRIGHTNESS, BRIGHTNESS, 1, 1, 1)
-    white_balance = uniform(-WHITE_BALANCE, WHITE_BALANCE, 1, 1, 3)
+    saturation, contrast = uniform(0.6, 1.4, 1, 1, 1), uniform(0.7, 1.3, 1, 1, 1)
+    brightness, white_balance = uniform(-0.3, 0.3, 1, 1, 1), uniform(-0.08, 0.08, 1, 1, 3)  # natural logarithms
+    images = grey + (images - grey) * saturation
+    images = mean + (images - mean) * contrast
     return tf.clip_by_value(images * tf.exp(brightness + white_balance), 0, 255)
 
 
@@ -58,15 +41,15 @@ def warp(images: tf.Tensor, uniform) -> tf.Tensor:
     height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
 
-    angle = uniform(-ROTATION, ROTATION)
+    angle = uniform(-20 * pi / 180, 20 * pi / 180)
     lottery = uniform(0, 3 / QUARTER_TURN_CHANCE)  # below 3: one, two or three quarter turns
     angle += tf.where(lottery < 3, tf.floor(lottery) + 1, 0.0) * pi / 2
     rotation = affine(tf.cos(angle), -tf.sin(angle), 0, tf.sin(angle), tf.cos(angle), 0)
-    shear = affine(1, uniform(-SHEAR, SHEAR), 0, 0, 1, 0)
-    factor, stretch = uniform(-ZOOM, ZOOM), uniform(-STRETCH, STRETCH)
+    shear = affine(1, uniform(-0.15, 0.15), 0, 0, 1, 0)
+    factor, stretch = uniform(-0.35, 0.35), uniform(-0.1, 0.1)  # natural logarithms
     zoom = affine(tf.exp(factor + stretch), 0, 0, 0, tf.exp(factor - stretch), 0)
     mirror = affine(tf.sign(uniform(-1, 1)), 0, 0, 0, 1, 0)
-    shift = affine(1, 0, uniform(-SHIFT, SHIFT) * width, 0, 1, uniform(-SHIFT, SHIFT) * height)
+    shift = affine(1, 0, uniform(-0.1, 0.1) * width, 0, 1, uniform(-0.1, 0.1) * height)
     from_centre = affine(1, 0, centre_x, 0, 1, centre_y)
     to_centre = affine(1, 0, -centre_x, 0, 1, -centre_y)
 
@@ -78,13 +61,13 @@ def warp(images: tf.Tensor, uniform) -> tf.Tensor:
         output_shape=tf.shape(images)[1:3],
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
-        fill_value=PAD)
+        fill_value=127.0)  # the grey around a letterboxed photo, as in lambda/preprocess.py
 
 
 def erase(images: tf.Tensor, uniform) -> tf.Tensor:
     """Fill a rectangle of some images with one random colour."""
-    chosen = tf.cast(uniform(0, 1, 1) < ERASE_CHANCE, tf.float32)
-    half_side = uniform(*ERASE_SIDE, 2) / 2 * chosen
+    chosen = tf.cast(uniform(0, 1, 1) < 0.4, tf.float32)
+    half_side = uniform(0.1, 0.4, 2) / 2 * chosen  # as a share of the height and of the width
     centre = uniform(0, 1, 2)
     colour = uniform(0, 255, 1, 1, 3)
 
