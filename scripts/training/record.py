@@ -5,28 +5,20 @@ import json
 import platform
 import subprocess
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 from common import ROOT, atomic
 from training.index import Photo, data_digest, read_index
 
-FILES = ("index", "extra", "backbone", "output", "teacher")  # compared by content, except for the output
-
 
 def new_record(args: argparse.Namespace, photos: list[Photo]) -> dict:
-    """The record of a training run that starts now.
-
-    Runs with equal fingerprints would train the same model: they agree in flags, photos, backbone, teacher and
-    source code.
-    """
-    import keras
-    import tensorflow as tf
-
-    flags = {name: value for name, value in vars(args).items() if name not in FILES}
+    """The record of a run that starts now. Equal fingerprints stand for equal flags, input files and source code."""
+    files = "index", "extra", "backbone", "output", "teacher"  # compared by content, except for the output
+    flags = {name: value for name, value in vars(args).items() if name not in files}
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
     recipe = hashlib.sha256(repr(flags).encode())
-    sources = sorted((ROOT / "scripts/training").glob("*.py"))
-    sources += [ROOT / "scripts/train.py", ROOT / "lambda/preprocess.py"]
+    sources = [*sorted(ROOT.glob("scripts/training/*.py")), ROOT / "scripts/train.py", ROOT / "lambda/preprocess.py"]
     for path in (args.index, args.extra, args.backbone, args.teacher, *sources):
         recipe.update(hashlib.sha256(path.read_bytes() if path else b"").digest())
     return {
@@ -37,7 +29,7 @@ def new_record(args: argparse.Namespace, photos: list[Photo]) -> dict:
         "data_digest": data_digest(photos),
         "extra_digest": data_digest(read_index(args.extra)) if args.extra else None,
         "commit": commit.stdout.strip(),
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("tensorflow", "keras")}},
         "fingerprint": recipe.hexdigest(),
         "history": [],
     }

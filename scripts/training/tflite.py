@@ -1,9 +1,4 @@
-"""A Keras network as a TensorFlow Lite flatbuffer, with the standard metadata of an image classifier.
-
-MediaPipe Tasks and Android Studio read the metadata, a flatbuffer inside the network's. Its schema is
-https://github.com/google-ai-edge/mediapipe/blob/master/mediapipe/tasks/metadata/metadata_schema.fbs. tflite-support and
-MediaPipe have writers, but no wheels in which these work on Python 3.12 and later.
-"""
+"""A Keras network as a TensorFlow Lite flatbuffer, with the standard metadata of an image classifier."""
 import re
 from collections import Counter
 
@@ -30,10 +25,9 @@ def frozen_graph(model):
 
 
 def to_tflite(model, quantize: str, calibration=()) -> bytes:
-    """Convert a Keras model to a flatbuffer that takes uint8 [1, H, W, 3].
+    """Convert a Keras model to a flatbuffer that takes uint8 [1, H, W, 3]; quantize: "int8", "float16" or "float32".
 
-    quantize: "int8", "float16" or "float32". calibration: uint8 [N, H, W, 3], photos from which int8 takes the ranges
-    of its activations.
+    calibration: uint8 [N, H, W, 3], photos from which int8 takes the ranges of its activations.
     """
     if quantize == "int8":
         return finish(to_int8(model, calibration))
@@ -78,10 +72,10 @@ def names_behind_pooling(network: bytes) -> list[str]:
 
 
 def finish(network: bytes) -> bytes:
-    """Rewrite a flatbuffer with the standard metadata, with short names and with equal vectors shared.
+    """Rewrite a flatbuffer with the standard metadata, with short and unique names, and with equal vectors shared.
 
     A twelfth of an int8 file is zero points, all of them 0. The converter names a tensor after all the operations that
-    it merged, each with its path. Short names get a number if they are not unique, as tf2onnx needs unique ones.
+    it merged, each with its path.
     """
     class Builder(flatbuffers.Builder):
         written = {}
@@ -112,7 +106,11 @@ def finish(network: bytes) -> bytes:
 
 
 def metadata() -> bytes:
-    """The metadata as a flatbuffer. Fields stand in the order of the schema, None for one that is left out."""
+    """The metadata, which MediaPipe Tasks reads. Fields stand in the schema's order, None for one that is left out.
+
+    https://github.com/google-ai-edge/mediapipe/blob/master/mediapipe/tasks/metadata/metadata_schema.fbs. tflite-support
+    and MediaPipe have writers, but no wheels in which these work on Python 3.12 and later.
+    """
     builder = flatbuffers.Builder()
     text = builder.CreateString
 
