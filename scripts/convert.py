@@ -3,10 +3,8 @@
     python scripts/convert.py --index data/clothing/index.csv --model artifacts/model.keras \\
         --output artifacts/model.tflite
 
-prints the sizes, and how well the file agrees with the Keras model on the validation photos. If it gives another label
-for significantly more than 3 % of these, or is right for significantly more than 1 % fewer of them, nothing is written
-and the exit status is 1. The file takes uint8 [1, H, W, 3] and returns probabilities, float32 [1, labels], and
-familiarity, float32 [1, 1].
+prints how well the file agrees with the Keras model on validation. If it differs too much, nothing is written. The file
+takes uint8 [1, H, W, 3] and returns probabilities, float32 [1, labels], and familiarity, float32 [1, 1].
 """
 import argparse
 import json
@@ -17,13 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from common import atomic, fail
+from serving import Network
 from training.index import read_index
 from training.photos import check_same_labels, load_split
 from training.record import load_model, read_training_record
 
-CALIBRATION = 100  # training photos from which int8 takes the ranges of its activations
 MAX_CHANGED, MAX_ACCURACY_LOSS = 0.03, 0.01
-SIGNIFICANCE = 0.05  # of a binomial test, so that chance doesn't refuse a good file where validation has few photos
 SURE = 0.95  # share of the right answers on validation that are to count as confident, and of all as familiar
 
 
@@ -43,8 +40,8 @@ def main() -> None:
     model = load_model(args.model)
     size = model.input_shape[1:3]
     train, validation = ([photo for photo in photos if photo.split == split] for split in ("train", "validation"))
-    chosen = np.random.default_rng(0).permutation(len(train))[:CALIBRATION]
-    calibration = load_split([train[i] for i in chosen], labels, size)
+    some = np.random.default_rng(0).permutation(len(train))[:100]  # int8 takes the ranges of its activations from these
+    calibration = load_split([train[i] for i in some], labels, size)
     network = to_tflite(model, args.quantize, calibration.images)
     record |= {"quantize": args.quantize, "created": datetime.now(timezone.utc).isoformat("T", "seconds"),
                **check(network, model, load_split(validation, labels, size))}
@@ -59,37 +56,36 @@ def main() -> None:
 
 def check(network: bytes, model, validation) -> dict:
     """The network's metrics and thresholds on validation. Ends the script if it differs too much from the model."""
-    from serving import Network
-    from training import metrics
-
     images, targets = validation.images, validation.targets
     before, _ = model.predict(images.astype(np.float32), batch_size=32, verbose=0)
     converted = Network(network, threads=2)
     after, familiarity = map(np.array, zip(*(converted.run(image) for image in images)))
 
-    labels = before.argmax(1), after.argmax(1)
-    agreement = float(np.mean(labels[0] == labels[1]))
-    keras_accuracy, accuracy = (metrics.accuracy(probabilities, targets) for probabilities in (before, after))
-    print(f"validation, {len(targets)} photos: accuracy {accuracy:.4f}, Keras {keras_accuracy:.4f}; "
-          f"same label for {agreement:.2%}")
-    if is_spoilt(*labels, targets):
+    old, new = before.argmax(1), after.argmax(1)
+    right = new == targets
+    figures = {"accuracy": float(np.mean(right)), "accuracy_keras": float(np.mean(old == targets)),
+               "agreement": float(np.mean(old == new)), "photos": len(targets)}
+    print(f"validation, {len(targets)} photos: accuracy {figures['accuracy']:.4f}, Keras "
+          f"{figures['accuracy_keras']:.4f}; same label for {figures['agreement']:.2%}")
+    if is_spoilt(old, new, targets):
         fail(f"the conversion changes the model too much (allowed: another label for {MAX_CHANGED:.0%} of the photos, "
              f"{MAX_ACCURACY_LOSS:.0%} less accuracy); nothing was written. QUANTIZE=float16 changes less than int8, "
              "float32 least")
-    correct = after.max(1)[labels[1] == targets]
-    figures = {"accuracy": accuracy, "accuracy_keras": keras_accuracy, "agreement": agreement, "photos": len(targets)}
     return {"metrics": {"validation": figures},
-            "confidence_threshold": float(np.quantile(correct, 1 - SURE)) if len(correct) else 0.0,
+            "confidence_threshold": float(np.quantile(after.max(1)[right], 1 - SURE)) if right.any() else 0.0,
             "familiarity_threshold": min(1.0, float(np.quantile(familiarity.astype(float), 1 - SURE)))}
 
 
 def is_spoilt(before, after, targets) -> bool:
-    """Whether significantly more labels changed or right answers were lost than allowed. All are int [photos]."""
+    """Whether significantly more labels changed or right answers were lost than allowed. All are int [photos].
+
+    By a binomial test, so that chance doesn't refuse a good file where validation has few photos.
+    """
     from scipy.stats import binomtest
 
     changed = int((before != after).sum())
     lost = max(0, int((before == targets).sum()) - int((after == targets).sum()))
-    return any(binomtest(count, len(targets), allowed, "greater").pvalue < SIGNIFICANCE
+    return any(binomtest(count, len(targets), allowed, "greater").pvalue < 0.05
                for count, allowed in ((changed, MAX_CHANGED), (lost, MAX_ACCURACY_LOSS)))
 
 

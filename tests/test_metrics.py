@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 
 from report import figures
-from training import metrics
+from training.head import calibrate
 
 EYE = np.eye(3, dtype=np.float32)
 
@@ -17,13 +17,16 @@ def predictions(*pairs):
     return 0.1 + 0.7 * EYE[predicted], targets
 
 
+def summarize(probabilities, targets):
+    return figures.summarize(probabilities, targets, familiar=targets == 0, confident=targets == 0)
+
+
 @pytest.mark.parametrize("correct, total, low, high", [
     (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
 ])
 def test_the_accuracy_interval_matches_table_1_of_newcombe_1998(correct, total, low, high):
     probabilities, targets = predictions(*[(0, 0)] * correct, *[(0, 1)] * (total - correct))
-    summary = figures.summarize(probabilities, targets, familiar=targets == 0, confident=targets == 0)
-    assert summary["accuracy_interval"] == pytest.approx((low, high), abs=5e-5)
+    assert summarize(probabilities, targets)["accuracy_interval"] == pytest.approx((low, high), abs=5e-5)
 
 
 def test_values_of_each_label_match_those_by_hand():
@@ -32,7 +35,7 @@ def test_values_of_each_label_match_those_by_hand():
         "a": {"precision": 1, "recall": pytest.approx(2 / 3), "f1": pytest.approx(4 / 5), "support": 3},
         "b": {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2},
         "c": {"precision": 1 / 2, "recall": 1, "f1": pytest.approx(2 / 3), "support": 1}}
-    assert metrics.macro_f1(probabilities, targets) == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
+    assert summarize(probabilities, targets)["macro_f1"] == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
 
 
 @pytest.mark.parametrize("predicted, f1_of_c, macro_f1", [(1, None, 1), (2, 0, 1 / 2)], ids=["absent", "predicted"])
@@ -40,21 +43,23 @@ def test_macro_f1_is_the_mean_over_the_labels_that_have_photos(predicted, f1_of_
     probabilities, targets = predictions((0, 0), (1, predicted))
     label = figures.per_label(["a", "b", "c"], probabilities, targets)["c"]
     assert (label["f1"], label["recall"], label["support"]) == (f1_of_c, None, 0)
-    assert metrics.macro_f1(probabilities, targets) == macro_f1
+    assert summarize(probabilities, targets)["macro_f1"] == macro_f1
 
 
 def test_log_loss_is_the_mean_negative_log_and_finite_at_zero():
     probabilities = np.array([[0.5, 0.25, 0.25], [0.1, 0.7, 0.2]], np.float32)
     expected = -(math.log(0.25) + math.log(0.7)) / 2
-    assert metrics.log_loss(probabilities, np.array([1, 1])) == pytest.approx(expected, rel=1e-6)
-    assert 10 < metrics.log_loss(EYE, np.array([1, 2, 0])) < math.inf
+    assert summarize(probabilities, np.array([1, 1]))["loss"] == pytest.approx(expected, rel=1e-6)
+    assert 10 < summarize(EYE, np.array([1, 2, 0]))["loss"] < math.inf
 
 
 def test_the_best_temperature_undoes_a_scaling_of_the_logits():
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 2, (5000, 4))
     targets = np.array([generator.choice(4, p=row) for row in softmax(logits, 1)])
-    assert metrics.best_temperature(3 * logits, targets) == pytest.approx(3, rel=0.1)
+    temperature, loss = calibrate(3 * logits, targets)
+    assert temperature == pytest.approx(3, rel=0.1)
+    assert loss == pytest.approx(calibrate(logits, targets)[1], rel=1e-3)
 
 
 def two_labels(confidences):

@@ -54,7 +54,7 @@ def test_limit_takes_the_photos_with_the_lowest_hashes_of_each_label():
     few, more = first_of_each_label(photos, 2), first_of_each_label(photos, 3)
     assert set(few) < set(more) and more == [photo for photo in photos if photo in more]
     assert sorted(photo.label for photo in few) == ["a", "a", "b", "b"]
-    assert len(first_of_each_label(photos, 9)) == 10
+    assert len(first_of_each_label(photos, 9)) == len(first_of_each_label(photos, None)) == 10
 
 
 @pytest.mark.parametrize("change", [{"label": "hue 1"}, {"split": "validation"}])

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
 
 from serving import Model
-from training import metrics
 from training.index import SPLITS, Photo, data_digest
 
 
@@ -40,12 +39,13 @@ def summarize(probabilities: np.ndarray, targets: np.ndarray, familiar: np.ndarr
 
     familiar, confident: bool [photos]; "confident_accuracy" is None if no photo is confident
     """
-    correct = probabilities.argmax(1) == targets
+    predicted = probabilities.argmax(1)
+    correct = predicted == targets
     interval = binomtest(int(correct.sum()), len(targets)).proportion_ci(method="wilson")
     return {"photos": len(targets), "correct": int(correct.sum()), "accuracy": correct.mean(),
             "accuracy_interval": list(interval),
-            "macro_f1": metrics.macro_f1(probabilities, targets),
-            "loss": metrics.log_loss(probabilities, targets),
+            "macro_f1": f1_score(targets, predicted, labels=np.unique(targets), average="macro"),
+            "loss": log_loss(targets, probabilities, labels=range(probabilities.shape[1])),
             "ece": ece(probabilities, targets),
             "familiar": familiar.mean(),
             "confident": confident.mean(),

@@ -7,11 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.special import softmax
 
 from common import atomic, fail
-from training import metrics
 from training.augmentation import augment, mixup
+from training.head import calibrate
 from training.index import Photo
 from training.photos import Split, load_split
 from training.record import load_model, read_training_record, save_model
@@ -22,10 +21,7 @@ PATIENCE = 4  # epochs without gain before training stops
 
 
 def load_teacher(path: Path, record: dict, photos: list[Photo]) -> tuple[keras.Model, np.ndarray]:
-    """Load a model to teach the student whose record is given, and name it in that record.
-
-    Returns the model and the training photos at its size, uint8 [N, H, W, 3].
-    """
+    """A model to teach a student, and the photos at its size, uint8 [N, H, W, 3]. The student's record will name it."""
     about = read_training_record(path)
     if about["data_digest"] != record["data_digest"]:
         fail(f"{path} was trained on other photos; train it again")
@@ -38,8 +34,7 @@ def training_data(train: Split, labels: int, epochs: range, seed: int, teacher: 
     """The augmented and mixed batches of some epochs. They depend on the seed and the number of the epoch alone.
 
     Each batch consists of views, float32 [BATCH, H, W, 3]; targets that sum to 1, float32 [BATCH, labels]; and weights.
-    The targets of a student are its teacher's probabilities for the very same views: "a good teacher is patient and
-    consistent" (Beyer et al. 2022).
+    The targets of a student are its teacher's probabilities for the very same views (Beyer et al. 2022).
     """
     # As tensors: an array would become a constant of the data's graph, which takes minutes to optimise.
     images, teacher_images = tf.constant(train.images), tf.constant(teacher[1]) if teacher else None
@@ -69,8 +64,7 @@ class AfterEpoch(keras.callbacks.SwapEMAWeights):
     """Validates the averaged weights, writes those with the lowest loss to one file, and all of the run to another.
 
     The loss is measured at the best temperature, because label smoothing and mixup change how confident the model is.
-    keras.callbacks.BackupAndRestore keeps no history and writes weights and epoch one after the other, so that a kill
-    in between would train an epoch twice.
+    keras.callbacks.BackupAndRestore keeps no history, and a kill between its two files would train an epoch twice.
     """
 
     def __init__(self, validation: Split, record: dict, best: Path, checkpoint: Path):
@@ -83,9 +77,8 @@ class AfterEpoch(keras.callbacks.SwapEMAWeights):
         logits = self.model.predict(self.validation.images, batch_size=32, verbose=0)
         if not np.isfinite(logits).all():
             fail(f"training diverged in epoch {epoch + 1}; lower the learning rate (--lr)")
-        probabilities = softmax(logits / metrics.best_temperature(logits, targets), 1)
-        logs["val_loss"] = metrics.log_loss(probabilities, targets)
-        logs["val_accuracy"] = metrics.accuracy(probabilities, targets)
+        _, logs["val_loss"] = calibrate(logits, targets)
+        logs["val_accuracy"] = float(np.mean(logits.argmax(1) == targets))
         if all(logs["val_loss"] < row["val_loss"] for row in history):
             with atomic(self.best) as temporary:
                 self.model.save_weights(temporary)
@@ -98,8 +91,7 @@ def fine_tune(model, train: Split, validation: Split, teacher: tuple | None, rec
               args: argparse.Namespace):
     """Fine-tune a model of logits; returns it with the averaged (EMA) weights of the epoch with the lowest loss.
 
-    Appends a row per epoch to record["history"]. `folder` holds the logs for TensorBoard and the checkpoint, from which
-    a run with the same record["fingerprint"] resumes.
+    Appends a row per epoch to record["history"]. A run with the same record["fingerprint"] resumes from `folder`.
     """
     checkpoint, best = folder / "checkpoint.keras", folder / "best.weights.h5"
     steps = ceil(len(train.images) / BATCH)

@@ -4,7 +4,9 @@ from itertools import compress
 
 import keras
 import numpy as np
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, normalize
@@ -13,10 +15,6 @@ from tqdm import tqdm
 from serving import Network
 from training.photos import Split
 from training.tflite import to_tflite
-
-L2 = 0.05  # penalty relative to the mean loss; chosen by cross-validation inside train and validation
-MAX_SUSPECTS = 60
-MIN_PROBABILITY = 0.1  # extra photos whose label has less are left out; EXPERIMENTS.md says why
 
 
 def build_classifier(backbone: keras.Model, size: tuple[int, int], labels: int) -> keras.Model:
@@ -29,10 +27,7 @@ def build_classifier(backbone: keras.Model, size: tuple[int, int], labels: int) 
 
 
 class HalfwayScaler(StandardScaler):
-    """Scales channels half-way between one scale for all of them and one for each (the geometric mean of the two).
-
-    One scale for each, the usual choice, amplifies low-variance channels.
-    """
+    """Scales channels half-way between one scale for all and one for each, which would amplify low-variance ones."""
 
     def fit(self, features, targets=None):
         super().fit(features)
@@ -41,8 +36,8 @@ class HalfwayScaler(StandardScaler):
 
 
 def linear_head(examples: int):
-    """Multinomial logistic regression on scaled features; the more examples, the weaker the penalty on each."""
-    return make_pipeline(HalfwayScaler(), LogisticRegression(C=1 / (L2 * examples), max_iter=1000))
+    """Multinomial logistic regression on scaled features. Its L2 penalty was chosen inside train and validation."""
+    return make_pipeline(HalfwayScaler(), LogisticRegression(C=1 / (0.05 * examples), max_iter=1000))
 
 
 def fit_head(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,19 +68,30 @@ def extract_features(model: keras.Model, train: Split, validation: Split) -> tup
     return np.concatenate([extract(train.images), extract(train.images[:, :, ::-1])]), extract(validation.images)
 
 
-def refit_head(model: keras.Model, train: Split, features: np.ndarray, val_features: np.ndarray) -> np.ndarray:
-    """Fit the head to the features of the training photos and of their mirror images; returns validation's logits."""
+def refit_head(model: keras.Model, train: Split, validation: Split, features: np.ndarray,
+               val_features: np.ndarray) -> np.ndarray:
+    """Fit the head to features by `extract_features` and print its accuracy; returns validation's logits."""
     kernel, bias = fit_head(features, np.tile(train.targets, 2), np.tile(train.weights, 2))
     model.get_layer("logits").set_weights([kernel, bias])
-    return val_features @ kernel + bias
+    logits = val_features @ kernel + bias
+    print(f"validation accuracy {np.mean(logits.argmax(1) == validation.targets):.4f} with a linear head")
+    return logits
+
+
+def calibrate(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Temperature scaling (Guo et al. 2017): the divisor of logits [N, labels] of least log loss, and that loss."""
+    def loss(temperature):
+        return log_loss(targets, softmax(logits / temperature, 1), labels=range(logits.shape[1]))
+
+    best = float(min(np.geomspace(0.2, 5, 200), key=loss))
+    return best, float(loss(best))
 
 
 def check_labels(train: Split, features: np.ndarray, labels: list[str], own: set[str]):
     """Leave out the extra photos whose labels look wrong, and list the suspects among all photos.
 
-    features: float32 [2 N, channels], of the photos, then of their mirror images; own: the hashes of the index's own
-    photos, which are never left out. Returns the other photos, their features, and the suspects: the photos for which
-    another label is more probable than their own, the most doubtful first.
+    features: by `extract_features`; own: the hashes of the index's own photos, which are never left out. Returns the
+    rest, its features, and the suspects: photos for which another label is more probable, the most doubtful first.
     """
     probabilities = out_of_fold_probabilities(features, train.targets)
     suggested = probabilities.argmax(1)
@@ -93,9 +99,9 @@ def check_labels(train: Split, features: np.ndarray, labels: list[str], own: set
     doubtful = [i for i in np.argsort(own_label) if suggested[i] != train.targets[i]]
     suspects = [{"path": str(train.photos[i].path), "label": labels[train.targets[i]],
                  "suggested": labels[suggested[i]], "probability": round(float(own_label[i]), 4)}
-                for i in doubtful[:MAX_SUSPECTS]]
+                for i in doubtful[:60]]
     is_extra = np.array([photo.sha256 not in own for photo in train.photos])
-    kept = ~is_extra | (own_label >= MIN_PROBABILITY)
+    kept = ~is_extra | (own_label >= 0.1)  # EXPERIMENTS.md says why
     if is_extra.any():
         print(f"left out {np.sum(~kept)} of {np.sum(is_extra)} extra photos, whose labels look wrong")
     rest = Split(list(compress(train.photos, kept)), *(values[kept] for values in train[1:]))
@@ -107,22 +113,18 @@ def out_of_fold_probabilities(features: np.ndarray, targets: np.ndarray) -> np.n
     folds = min(5, np.bincount(targets).min())
     if folds < 2:
         return np.eye(targets.max() + 1)[targets]  # the only photo of a label can't be judged by others
-    probabilities = cross_val_predict(
-        linear_head(len(features)),
-        features,
-        np.tile(targets, 2),
-        groups=np.tile(np.arange(len(targets)), 2),  # keeps a photo and its mirror image in the same fold
-        cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0),
-        method="predict_proba")
+    pairs = np.tile(np.arange(len(targets)), 2)  # a photo and its mirror image stay in the same fold
+    cv = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    probabilities = cross_val_predict(linear_head(len(features)), features, np.tile(targets, 2), groups=pairs, cv=cv,
+                                      method="predict_proba")
     return (probabilities[:len(targets)] + probabilities[len(targets):]) / 2
 
 
 def with_familiarity(model: keras.Model, features: np.ndarray, targets: np.ndarray) -> keras.Model:
     """Build the whole classifier from a model of logits: pixels -> probabilities [N, labels], familiarity [N, 1].
 
-    Familiarity is the largest cosine similarity between a photo's features and the labels' prototypes. A prototype is
-    the mean of the L2-normalised features of a label's training photos. features: float32 [M, channels]; targets: int
-    [M].
+    Familiarity is the largest cosine similarity between a photo's features and the labels' prototypes: the mean
+    L2-normalised features of each label's training photos. features: float32 [M, channels]; targets: int [M].
     """
     labels = model.output.shape[1]
     unit = normalize(features)
