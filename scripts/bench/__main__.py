@@ -1,15 +1,12 @@
-"""Measure our models beside the reference's function and other inference engines on this machine.
+"""Measure our models beside the reference's function and other inference engines; README.md describes the method.
 
     PYTHONPATH=scripts python -m bench --output artifacts/bench/bench.md
-
-writes the tables, and the figures as bench.json beside them. README.md describes the method.
 """
 import argparse
 import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,48 +18,40 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from bench.engines import ENGINES
 from bench.tables import markdown
 from common import ROOT, atomic
 
-PHOTO = ROOT / "tests" / "photos" / "pants" / "jeans.jpg"
 SIZES = {"small": (400, 533), "large": (3000, 4000)}  # width, height of the photos
-RELEASED = {"large": "model.tflite", "small": "model-small.tflite"}
+ENGINES = {  # environment in .venv, package on PyPI, format of the network
+    "litert": ("ai-edge-litert", "ai-edge-litert", ".tflite"),
+    "tflite-runtime": ("tflite-runtime", "tflite-runtime", ".tflite"),
+    "openvino": ("bench", "openvino", ".tflite"),
+    "openvino-onnx": ("bench", "openvino", ".onnx"),
+    "onnxruntime": ("bench", "onnxruntime", ".onnx"),
+}
 # Function, network and engine. "handler" is our Lambda function, "plain" an engine with only the preprocessing.
 CONTENDERS = [("handler", "large", "litert"), ("handler", "small", "litert"),
               *[("plain", network, engine) for network in ("large", "small", "reference") for engine in ENGINES]]
 
 
 def write_photos(folder: Path) -> None:
-    """The photo in both sizes. The large one gets a camera's noise, without which it would be too easy to decode."""
+    """A photo in both sizes. The large one gets a camera's noise, without which it would be too easy to decode."""
+    photo = Image.open(ROOT / "tests/photos/pants/jeans.jpg").convert("RGB")
     for name, size in SIZES.items():
-        image = Image.open(PHOTO).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        image = photo.resize(size, Image.Resampling.BICUBIC)
         if name == "large":
             image = Image.blend(image, Image.effect_noise(size, 32).convert("RGB"), 0.1)
         image.save(folder / f"{name}.jpg", quality=90)
 
 
-def write_networks(folder: Path) -> None:
-    """The networks as .tflite and .onnx. TensorFlow and its memory end with the processes that make them."""
-    for name, file in RELEASED.items():
-        shutil.copy(ROOT / "artifacts" / "release" / file, folder / f"{name}.tflite")
-    commands = {"reference.tflite": [Path(__file__).with_name("reference.py")]}
-    for name in (*RELEASED, "reference"):
-        commands[f"{name}.onnx"] = ["-m", "tf2onnx.convert", "--opset", "18", "--tflite", folder / f"{name}.tflite",
-                                    "--output"]
-    for file, command in commands.items():
-        print(f"making {file} …", flush=True)
-        made = subprocess.run([sys.executable, *command, folder / file], capture_output=True, text=True)
-        if made.returncode:
-            print(f"{file} can't be made:\n{made.stderr}", file=sys.stderr)
-
-
 def turn(contender: tuple[str, str, str], folder: Path) -> dict:
     """The figures of one process, see worker.py, or the error with which it ended."""
-    environment = ROOT / ".venv" / ENGINES[contender[2]].environment
-    if not environment.exists():
-        return {"error": f"{environment.name} is not installed: it has no wheel for this Python"}
-    command = [environment / "bin" / "python", Path(__file__).with_name("worker.py"), *contender, folder]
+    function, network, engine = contender
+    environment, package, suffix = ENGINES[engine]
+    python = ROOT / ".venv" / environment / "bin" / "python"
+    if not python.exists():
+        return {"error": f"{environment} is not installed: it has no wheel for this Python"}
+    command = [python, Path(__file__).with_name("worker.py"), function, folder / f"{network}{suffix}", package]
     ran = subprocess.run([*command, str(time.time())], capture_output=True, text=True,
                          env={**os.environ, "PYTHONPATH": str(ROOT / "lambda")})
     if ran.returncode:
@@ -89,25 +78,27 @@ def summary(turns: list[dict]) -> dict:
                                    for key, values in columns.items()}
 
 
-def machine() -> dict:
-    """What the figures depend on besides the code."""
+def machine() -> str:
+    """What the figures depend on besides the code, and the commit of that."""
     cpuinfo = Path("/proc/cpuinfo")
-    models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    model = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True, capture_output=True)
-    return {"cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(), "system": platform.platform(),
-            "python": platform.python_version(), "commit": commit.stdout.strip(),
-            "date": datetime.now(timezone.utc).isoformat(" ", "minutes")}
+    return (f"{datetime.now(timezone.utc).isoformat(' ', 'minutes')}, commit {commit.stdout.strip()}: "
+            f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, {platform.platform()}, "
+            f"Python {platform.python_version()}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="file to write (.md)")
+    parser.add_argument("--output", type=Path, required=True, help="file to write (.md); beside it, .json")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each contender [%(default)s]")
     args = parser.parse_args()
-    found = {**machine(), "rounds": args.rounds, "photos": SIZES}
+    found = {"machine": machine(), "rounds": args.rounds, "photos": SIZES}
     with tempfile.TemporaryDirectory() as folder:
         write_photos(Path(folder))
-        write_networks(Path(folder))
+        print("making the networks …", flush=True)
+        # A network that can't be made becomes rows with an error. TensorFlow's memory ends with this process.
+        subprocess.run([sys.executable, Path(__file__).with_name("networks.py"), folder])
         found["rows"] = take_turns(CONTENDERS, Path(folder), args.rounds)
     tables = markdown(found)
     with atomic(args.output) as temporary:

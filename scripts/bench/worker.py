@@ -1,10 +1,10 @@
 """One turn of a contender of `make bench`, in a process of its own: its start, its times and its memory.
 
-    python worker.py FUNCTION NETWORK ENGINE FOLDER STARTED
+    python worker.py FUNCTION MODEL PACKAGE STARTED
 
-runs in the environment that has the engine, with lambda/ on the path, as in the Lambda image. FOLDER holds the networks
-and the photos; the cold start lasts from STARTED, seconds since 1970, to the answer for the small photo. Then requests
-with each photo are measured. The last line printed is JSON: times in milliseconds, sizes and memory in megabytes.
+runs in the environment that has the engine's package, with lambda/ on the path. The photos lie beside the model. The
+cold start lasts from STARTED, in seconds since 1970, to the answer for the small photo. The last line printed is JSON:
+times in milliseconds, sizes and memory in megabytes.
 """
 import base64
 import io
@@ -13,16 +13,45 @@ import os
 import resource
 import sys
 import time
+import timeit
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from engines import ENGINES
 from preprocess import preprocess
 
-TURN = 150  # milliseconds that each part of a request is repeated for, at least three times
+
+def litert(model: str) -> tuple:
+    """Load a network: (height, width) of its input, a function from pixels [H, W, 3] to probabilities [classes]."""
+    from model import Network  # loads ai-edge-litert or tflite-runtime, whichever the environment has
+
+    network = Network(model)
+    return network.size, lambda pixels: network.run(pixels)[0]
+
+
+def openvino(model: str) -> tuple:
+    from openvino import Core
+
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = Core().compile_model(model, "CPU", settings)
+    request = compiled.create_infer_request()
+    return tuple(compiled.input(0).shape)[1:3], lambda pixels: request.infer({0: pixels[None]})[0][0]
+
+
+def onnxruntime(model: str) -> tuple:
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = 1
+    session = InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0]
+    return tuple(source.shape[1:3]), lambda pixels: session.run(None, {source.name: pixels[None]})[0][0]
+
+
+LOADERS = {"ai-edge-litert": litert, "tflite-runtime": litert, "openvino": openvino, "onnxruntime": onnxruntime}
 
 
 def handler(model: Path) -> dict[str, Callable]:
@@ -36,19 +65,15 @@ def handler(model: Path) -> dict[str, Callable]:
                 "body": base64.b64encode(content).decode(), "isBase64Encoded": True}
 
     return {"event": event, "request": lambda event: lambda_handler(event)["body"], "network": MODEL.predict,
-            "decode": lambda content: preprocess(content, MODEL.size)}
+            "decode": partial(preprocess, size=MODEL.size)}
 
 
-def plain(model: Path, engine: str) -> dict[str, Callable]:
+def plain(model: Path, package: str) -> dict[str, Callable]:
     """An engine with nothing but the preprocessing of its network."""
-    size, network = ENGINES[engine].load(str(model))
-    pixels = reference_pixels if model.stem == "reference" else preprocess
-
-    def decode(content: bytes) -> np.ndarray:
-        return pixels(content, size)[np.newaxis]
-
-    return {"event": bytes, "network": network, "decode": decode,
-            "request": lambda content: json.dumps(dict(enumerate(network(decode(content)).tolist())))}
+    size, network = LOADERS[package](str(model))
+    decode = partial(reference_pixels if model.stem == "reference" else preprocess, size=size)
+    return {"event": bytes, "request": lambda content: json.dumps(dict(enumerate(network(decode(content)).tolist()))),
+            "network": network, "decode": decode}
 
 
 def reference_pixels(content: bytes, size: tuple[int, int]) -> np.ndarray:
@@ -58,14 +83,10 @@ def reference_pixels(content: bytes, size: tuple[int, int]) -> np.ndarray:
 
 
 def milliseconds(call: Callable, argument) -> float:
-    """The median over the runs of TURN."""
-    call(argument)  # not counted: it fills the caches
-    times = []
-    while len(times) < 3 or sum(times) < TURN:
-        started = time.perf_counter()
-        call(argument)
-        times.append((time.perf_counter() - started) * 1e3)
-    return float(np.median(times))
+    """The median over 150 milliseconds of calls, at least three."""
+    timer = timeit.Timer(lambda: call(argument))
+    first = timer.timeit(1)  # not counted: it fills the caches
+    return 1e3 * float(np.median(timer.repeat(max(3, round(0.15 / first)), number=1)))
 
 
 def peak_memory() -> float:
@@ -76,12 +97,12 @@ def peak_memory() -> float:
 
 
 def main() -> None:
-    kind, network, engine, folder, started = sys.argv[1:]
+    kind, model, package, started = sys.argv[1:]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    photos = {name: Path(folder, f"{name}.jpg").read_bytes() for name in ("small", "large")}
-    model = Path(folder, network + ENGINES[engine].suffix)
-    function = handler(model) if kind == "handler" else plain(model, engine)
+    model = Path(model)
+    photos = {name: model.with_name(f"{name}.jpg").read_bytes() for name in ("small", "large")}
+    function = handler(model) if kind == "handler" else plain(model, package)
     answer = json.loads(function["request"](function["event"](photos["small"])))
     figures = {"start": (time.time() - float(started)) * 1e3, "start_memory": peak_memory(),
                "probability": float(max(answer.values())), "model_size": model.stat().st_size / 1e6}
@@ -89,9 +110,8 @@ def main() -> None:
         inputs = {"decode": content, "network": function["decode"](content), "request": function["event"](content)}
         figures |= {f"{name}_{part}": milliseconds(function[part], argument) for part, argument in inputs.items()}
     figures["memory"] = peak_memory()
-    from importlib import metadata  # late, as it takes time and memory
-    package = ENGINES[engine].package
-    print(json.dumps(figures | {"version": f"{package} {metadata.version(package)}"}))
+    from importlib.metadata import version  # late, as it takes time and memory
+    print(json.dumps(figures | {"version": f"{package} {version(package)}"}))
 
 
 if __name__ == "__main__":
