@@ -1,13 +1,12 @@
 """The API on this machine, without Docker or AWS: the Lambda handler behind a small HTTP server.
 
     .venv/ai-edge-litert/bin/python scripts/serve.py --model artifacts/release/model.tflite --port 8080
-
-prints the page's address and three `curl` lines, then the handler's log line for each request.
 """
 import argparse
 import base64
 import contextlib
 import json
+import os
 import re
 import socket
 import threading
@@ -16,12 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
+import serving  # noqa: F401, makes lambda/ importable
 from common import fail
-from serving import load_handler
 
-EVENT_LIMIT = 6 * 1024 * 1024  # bytes of Lambda's invocation payload, in which a photo grows by a third, as base64
 TOO_LARGE = "send a body with its Content-Length; Lambda takes 6 MB, which is a photo of 4.5 MB"
-REQUEST_SECONDS = 30  # for a whole request to arrive
+REQUEST_SECONDS = 30  # for a request to arrive and be answered
 PHOTO = ("https://raw.githubusercontent.com/alexeygrigorev/clothing-dataset-small/"
          "11961516512414bf9f6c150a832cfd21b54a6b54/test/pants/01033304-f9a4-48c4-af65-677512880fae.jpg")
 
@@ -57,31 +55,25 @@ class Gateway(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     error_content_type = "application/json"
     error_message_format = '{"error": "%(explain)s"}'
-    timeout = REQUEST_SECONDS  # for each read or write
     one_at_a_time = threading.Lock()  # like one instance of a function on Lambda
 
     def handle_one_request(self) -> None:
-        self.too_slow = threading.Timer(REQUEST_SECONDS, self.connection.shutdown, [socket.SHUT_RDWR])
-        self.too_slow.start()
+        too_slow = threading.Timer(REQUEST_SECONDS, self.connection.shutdown, [socket.SHUT_RDWR])
+        too_slow.start()
         try:
             super().handle_one_request()
         except ConnectionError:  # clients may leave at any time
             self.close_connection = True
         finally:
-            self.too_slow.cancel()
+            too_slow.cancel()
 
     def answer(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        is_known = re.fullmatch("[0-9]{1,9}", length) and "Transfer-Encoding" not in self.headers
-        if not is_known or int(length) > EVENT_LIMIT:
+        if "Transfer-Encoding" in self.headers or not re.fullmatch("[0-9]{1,7}", length):
             return self.send_error(413, explain=TOO_LARGE)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            raise ConnectionAbortedError
-        self.too_slow.cancel()
-        event = proxy_event(self.command, self.path, headers, body)
-        if len(json.dumps(event)) > EVENT_LIMIT:
+        event = proxy_event(self.command, self.path, headers, self.rfile.read(int(length)))
+        if len(json.dumps(event)) > 6 * 1024 * 1024:  # Lambda's limit for an event, in which a photo is base64
             return self.send_error(413, explain=TOO_LARGE)
         with self.one_at_a_time:
             response = self.lambda_handler(event)
@@ -111,8 +103,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets the network in")
     arguments = parser.parse_args()
 
+    os.environ["MODEL_PATH"] = str(arguments.model)  # the handler loads it when it is imported
     try:
-        lambda_handler = load_handler(arguments.model)
+        from lambda_function import lambda_handler
     except (ValueError, OSError) as error:
         fail(f"can't load {arguments.model} ({error}); `make model.tflite` builds a model")
     Gateway.lambda_handler = staticmethod(lambda_handler)
