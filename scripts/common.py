@@ -1,7 +1,6 @@
 """What several scripts use: errors for the user, files written whole or not at all, bars."""
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,9 @@ def fail(message: str) -> None:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`. Move it onto `path` if the block succeeds, otherwise delete it.
-
-    The temporary name keeps the suffix, because Keras chooses the file format by it.
-    """
+    """Yield a temporary path beside `path`. Move it onto `path` if the block succeeds, otherwise delete it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")  # Keras chooses the format by the suffix
     try:
         yield temporary
         os.replace(temporary, path)
@@ -31,13 +27,11 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def bars(ranked: list[tuple[str, float]]) -> str:
-    """A line per label with its probability and a bar, as wide as the terminal, but at most 100 characters."""
+    """A line per label with its probability and a bar of up to 40 characters."""
     block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
-    names = [printable(name) for name, _ in ranked]
-    room = min(shutil.get_terminal_size().columns, 100) - 12
-    width = min(max(map(len, names)), max(8, room // 2))
-    return "\n".join(f"  {name[:width]:<{width}} {share:7.1%} {block * round(share * max(5, room - width))}".rstrip()
-                     for name, (_, share) in zip(names, ranked))
+    width = max(len(name) for name, _ in ranked)
+    return "\n".join(f"  {printable(name):<{width}} {share:7.1%} {block * round(40 * share)}".rstrip()
+                     for name, share in ranked)
 
 
 def printable(text: str) -> str:
