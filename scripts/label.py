@@ -2,14 +2,14 @@
 
     python scripts/label.py --model artifacts/model.tflite --output labels.csv photos/ more.txt 'old/*/*.jpg'
 
-Takes photos, folders (searched recursively), globs, URLs, text files with one of these per line, and - for such a list
-on standard input. The extension of the output decides its format: .csv, .jsonl (JSON Lines) or .parquet. A photo that
-can't be read becomes a row with its error. The same command continues an interrupted run, and adds new photos later.
---unsure N also writes a page with the N photos that the model is least certain of, to be labelled by hand. Prints the
-number of photos per label; the exit status is 1 if a photo could not be read.
+The same command continues an interrupted run, and adds new photos later. A photo that can't be read becomes a row with
+its error; the exit status is then 1. scripts/labelling/README.md describes the columns.
 """
 import argparse
-import csv
+import base64
+import heapq
+import io
+import json
 import os
 import sqlite3
 import sys
@@ -18,13 +18,14 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
-from common import fail
+from common import atomic, fail
 from labelling import table
-from labelling.photos import expand, read_lists
+from labelling.photos import expand, read, read_lists
 from labelling.run import label_on_all_cores, load_model
-from labelling.unsure import write_page
+from serving import RequestError, preprocess
 
 
 def find_photos(sources: list[str], rows: Iterable[dict]) -> tuple[Iterator[str], int, int]:
@@ -42,23 +43,39 @@ def find_photos(sources: list[str], rows: Iterable[dict]) -> tuple[Iterator[str]
     return (os.fsdecode(name) for name, in names), found - done, done
 
 
-def rows_so_far(path: Path, columns: list[str], digest: str) -> Iterator[dict]:
-    """The rows of an earlier run. Ends the script if they come from another model."""
+def write_page(page: Path, rows: Iterable[dict], labels: list[str], number: int) -> None:
+    """Write the page of the `number` least certain photos, where a person corrects their labels.
+
+    A photo comes early if the probability of its label is low, or its familiarity, by which the former is multiplied.
+    """
+    labelled = (row for row in rows if not row["error"])
+    unsure = heapq.nsmallest(number, labelled, key=lambda row: row["probability"] * row["familiarity"])
+    photos = [{**row, "thumbnail": thumbnail(row["image"])} for row in unsure]
+    data = json.dumps({"labels": labels, "photos": photos}).replace("<", r"\u003c")  # no tag can close the script
+    template = Path(__file__).with_name("labelling") / "unsure.html"
+    with atomic(page) as temporary:
+        temporary.write_text(template.read_text("utf-8").replace("{{data}}", data), "utf-8")
+
+
+def thumbnail(photo: str) -> str:
+    """The photo as the model sees it, 220 pixels high, as a data URL; empty if it can no longer be read."""
     try:
-        for row in table.read(path, columns) if path.is_file() else ():
-            if row["model"] != digest:
-                raise ValueError
-            yield row
-    except (ValueError, csv.Error):
-        fail(f"{path} was not written with this model; name another file: OUT=…")
+        pixels = preprocess(read(photo), (220, 165))
+    except (ValueError, OSError, RequestError):
+        return ""
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels).save(jpeg, "JPEG")
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="+", help="a photo, folder, glob, URL, text file of these, or -")
+    parser.add_argument("photos", nargs="+", help="a photo, folder, glob, URL, text file of these (.txt), or - (stdin)")
     parser.add_argument("--model", type=Path, required=True, help="model.tflite")
-    parser.add_argument("--output", type=Path, default=Path("labels.csv"), help="the table [%(default)s]")
-    parser.add_argument("--unsure", type=int, default=0, metavar="N", help="the least certain photos as a page of N")
+    parser.add_argument("--output", type=Path, default=Path("labels.csv"),
+                        help="the table: .csv, .jsonl or .parquet [%(default)s]")
+    parser.add_argument("--unsure", type=int, default=0, metavar="N",
+                        help="also write a page of the N least certain photos, to be labelled by hand")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="one per core unless set")
     args = parser.parse_args()
     output = args.output
@@ -69,7 +86,8 @@ def main() -> None:
     model = load_model(args.model, threads=1)
     columns = [*table.FIXED, *model.labels]
     try:
-        photos, left, done = find_photos(args.photos, rows_so_far(path, columns, model.digest))
+        rows = table.read(path, columns, model.digest) if path.is_file() else ()
+        photos, left, done = find_photos(args.photos, rows)
         answers = tqdm(label_on_all_cores(args.model, photos, args.processes), initial=done, total=done + left,
                        unit=" photos", mininterval=0.5)
         table.append(path, columns, map(table.to_row, answers))
@@ -77,11 +95,11 @@ def main() -> None:
             table.to_parquet(path, columns, output)
         if args.unsure:
             page = output.with_suffix(".unsure.html")
-            write_page(page, table.read(path, columns), model.labels, args.unsure)
+            write_page(page, table.read(path, columns, model.digest), model.labels, args.unsure)
             print(f"{page}: correct the labels there, then train on them")
     except (KeyboardInterrupt, BrokenProcessPool, OSError) as error:
         fail(f"{str(error) or 'interrupted'}; the same command continues {path}")
-    sys.exit(not table.summarize(table.read(path, columns), str(output)))
+    sys.exit(not table.summarize(table.read(path, columns, model.digest), str(output)))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
     python scripts/predict.py --model artifacts/model.tflite shirt.jpg
     python scripts/predict.py --model artifacts/model.tflite --json photos/ https://example.org/shoe.jpg
 
-Takes photos, folders (searched recursively), globs, URLs, text files with one of these per line, and - for such a list
-on standard input. Each photo gets its label and bars for the five most probable ones. The note "unfamiliar" says that
-a photo differs from the training photos, "low confidence" that the probability is low. --json prints the rows that
-scripts/label.py writes. After a photo that can't be read, the others are still labelled; the exit status is 1.
+Prints the label and bars for the five most probable ones. The note "unfamiliar" says that a photo differs from the
+training photos, "low confidence" that the probability is low. The exit status is 1 if a photo can't be read.
 """
 import argparse
 import json
@@ -33,9 +31,9 @@ def show(answer: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", nargs="+", help="a photo, folder, glob, URL, text file of these, or -")
+    parser.add_argument("image", nargs="+", help="a photo, folder, glob, URL, text file of these (.txt), or - (stdin)")
     parser.add_argument("--model", type=Path, required=True, help="model.tflite")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
+    parser.add_argument("--json", action="store_true", help="print the rows of scripts/label.py as JSON Lines")
     args = parser.parse_args()
     model = load_model(args.model, threads=os.cpu_count())
     sys.stdout.reconfigure(errors="replace")
@@ -49,11 +47,8 @@ def main() -> None:
                     print(json.dumps(to_row(answer)), flush=True)
                 else:
                     show(answer)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # a reader such as `head` has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or a reader such as `head` has closed the pipe
+        os._exit(130)  # without another attempt to write
     sys.exit(failed)
 
 

@@ -120,19 +120,20 @@ def test_an_unreadable_photo_becomes_a_row_with_its_error(folder, name, error):
     assert result.returncode == 1 and "0 unfamiliar, 1 failed" in result.stdout
 
 
-def test_a_folder_is_searched_for_files_only_and_an_unreadable_subfolder_is_reported(folder):
+def test_a_folder_is_searched_for_files_only_and_an_unreadable_subfolder_or_list_is_reported(folder):
     os.mkfifo(folder / "photos" / "pipe.jpg")
     (folder / "photos" / "zero.jpg").symlink_to("/dev/zero")
     (folder / "photos" / "loop").symlink_to(folder / "photos")
     (folder / "photos" / ".hidden.jpg").touch()
     (folder / "photos" / "locked").mkdir(mode=0)
+    (folder / "locked.txt").touch(mode=0)
     # Root may read everything, unless it gives up the capability.
     drop = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"] * (os.getuid() == 0)
-    result = subprocess.run(drop + command("photos"), cwd=folder, capture_output=True, text=True)
+    result = subprocess.run(drop + command("photos", "locked.txt"), cwd=folder, capture_output=True, text=True)
     (folder / "photos" / "locked").chmod(0o755)
     assert result.returncode == 1, result.stderr
-    assert [row["image"] for row in rows(folder / "labels.csv") if row["error"]] == ["photos/locked"]
-    assert len(images(folder)) == 5
+    assert [row["image"] for row in rows(folder / "labels.csv") if row["error"]] == ["locked.txt", "photos/locked"]
+    assert len(images(folder)) == 6
 
 
 def test_a_killed_run_leaves_no_process_and_can_be_continued(folder):

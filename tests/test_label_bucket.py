@@ -285,7 +285,7 @@ def test_a_job_continues_without_the_command_and_is_found_again(tmp_path, run, e
     while "Active" not in process.stdout.readline():
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-    assert "goes on" in process.communicate(timeout=30)[0] and process.returncode == 130
+    assert "does not stop the job" in process.communicate(timeout=30)[0] and process.returncode == 130
     service.hold.set()
     result = run(answer="", PREFIX=prefix)
     assert result.returncode == 0, result.stderr

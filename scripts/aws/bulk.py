@@ -1,8 +1,7 @@
 """The parts of scripts/aws/label_bucket.sh in Python, with the standard library only.
 
-    bulk.py plan PHOTOS MEMORY ARCHITECTURE CONCURRENCY       print the duration and the cost of a job
-    bulk.py job ACCOUNT DESCRIPTION BUCKET PREFIX FUNCTION ROLE REPORTS    print the input of `aws s3control create-job`
-    bulk.py merge FOLDER OUTPUT                               write a job's report as the table of `make label`
+    bulk.py plan PHOTOS MEMORY ARCHITECTURE CONCURRENCY    print the duration and the cost of a job
+    bulk.py merge FOLDER OUTPUT                            write a job's report as the table of `make label`
 """
 import csv
 import json
@@ -11,11 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from common import atomic  # noqa: E402
-from costs import BILLED_MS, GB_SECOND, REQUEST  # noqa: E402
-from labelling import table  # noqa: E402
+from common import atomic
+from costs import BILLED_MS, GB_SECOND, REQUEST
+from labelling import table
 
 # List prices in us-east-1 as of November 2026, in dollars, beside those in costs.py.
 JOB = 0.25
@@ -32,27 +29,9 @@ def plan(photos: str, memory: str, architecture: str, concurrency: str) -> None:
     print(f"about {max(1, minutes):,.0f} min with {concurrency} photos at a time, and ${dollars:,.2f}")
 
 
-def job(account: str, description: str, bucket: str, prefix: str, function: str, role: str, reports: str) -> None:
-    generator = {"SourceBucket": f"arn:aws:s3:::{bucket}", "ExpectedBucketOwner": account,
-                 "EnableManifestOutput": False}
-    if prefix:
-        generator["Filter"] = {"KeyNameConstraint": {"MatchAnyPrefix": [prefix]}}
-    print(json.dumps({
-        "AccountId": account,
-        "Description": description,
-        "Priority": 10,
-        "RoleArn": role,
-        "ConfirmationRequired": False,
-        "Operation": {"LambdaInvoke": {"FunctionArn": function, "InvocationSchemaVersion": "2.0"}},
-        "ManifestGenerator": {"S3JobManifestGenerator": generator},
-        "Report": {"Enabled": True, "Bucket": f"arn:aws:s3:::{reports}", "Prefix": "labels", "ReportScope": "AllTasks",
-                   "Format": "Report_CSV_20180820", "ExpectedBucketOwner": account},
-    }))
-
-
-def answers(folder: Path) -> Iterator[dict]:
+def answers(folder: str) -> Iterator[dict]:
     """The answer for each row of a report, whose columns are in its manifest.json."""
-    for path in sorted(folder.rglob("*.csv")):
+    for path in sorted(Path(folder).rglob("*.csv")):
         with open(path, newline="", encoding="utf-8") as file:
             for bucket, key, _, status, code, _, message in csv.reader(file):
                 try:
@@ -64,12 +43,11 @@ def answers(folder: Path) -> Iterator[dict]:
 
 def merge(folder: str, output: str) -> None:
     """Write the table and print its summary. The exit status is 1 unless every photo has a label."""
-    labels = {name for answer in answers(Path(folder)) for name in answer.get("scores", ())}
-    columns = [*table.FIXED, *sorted(labels)]
+    labels = {name for answer in answers(folder) for name in answer.get("scores", ())}
     with atomic(Path(output)) as temporary:
-        table.append(temporary, columns, map(table.to_row, answers(Path(folder))))
-    sys.exit(not table.summarize(table.read(Path(output), columns), output))
+        table.append(temporary, [*table.FIXED, *sorted(labels)], map(table.to_row, answers(folder)))
+    sys.exit(not table.summarize(map(table.to_row, answers(folder)), output))
 
 
 if __name__ == "__main__":
-    {"plan": plan, "job": job, "merge": merge}[sys.argv[1]](*sys.argv[2:])
+    {"plan": plan, "merge": merge}[sys.argv[1]](*sys.argv[2:])

@@ -12,9 +12,9 @@ MAX_BYTES = 100_000_000  # of a file on this computer; no camera's JPEG is large
 
 
 def read_lists(sources: list[str]) -> Iterator[str]:
-    """Yield the sources; a text file (.txt, or - for standard input) is replaced by its lines."""
+    """Yield the sources; a text file (.txt, or - for standard input) that can be read is replaced by its lines."""
     for source in sources:
-        if source == "-" or source.endswith(".txt") and os.path.isfile(source):
+        if source == "-" or source.endswith(".txt") and os.path.isfile(source) and os.access(source, os.R_OK):
             with open(0 if source == "-" else source, encoding="utf-8-sig", errors="surrogateescape") as lines:
                 yield from filter(None, (line.rstrip("\r\n") for line in lines))
         else:

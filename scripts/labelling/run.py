@@ -19,13 +19,15 @@ TASK = 8  # photos that a process gets at once; single ones would keep the small
 def load_model(path: Path, threads: int) -> Model:
     """Load the model; if that fails, end the script with a message. The interpreter's own messages are discarded."""
     stderr = os.dup(2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C++ code writes them, past sys.stderr
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)  # C++ code writes them, past sys.stderr
     try:
         return Model(path, threads)
     except (OSError, ValueError, RuntimeError) as error:
         fail(f"can't load the model ({error}); `make model.tflite` trains one, MODEL=file.tflite names another")
     finally:
         os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def label(model: Model, photo: str) -> dict:

@@ -7,10 +7,9 @@ import csv
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
-from common import atomic, printable
+from common import atomic, fail, printable
 
 # The columns before those of the labels, which are float32, and their types, as pyarrow names them.
 FIXED = {"image": "string", "label": "string", "probability": "float32", "confident": "bool",
@@ -46,14 +45,17 @@ def append(path: Path, columns: list[str], rows: Iterable[dict]) -> None:
                 file.write(json.dumps(dict(zip(columns, values))) + "\n")
 
 
-def read(path: Path, columns: list[str]) -> Iterator[dict]:
-    """Yield the rows of a table. Raises ValueError or csv.Error if they don't have these columns."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        lines = (line for line in file if line.endswith("\n"))  # an interrupted run may leave a part of a row
-        for row in _from_csv(lines, columns) if path.suffix == ".csv" else map(json.loads, lines):
-            if not isinstance(row, dict) or list(row) != columns:
-                raise ValueError
-            yield row
+def read(path: Path, columns: list[str], digest: str) -> Iterator[dict]:
+    """Yield the rows of a table. Ends the script if it has other columns or comes from another model."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            lines = (line for line in file if line.endswith("\n"))  # an interrupted run may leave a part of a row
+            for row in _from_csv(lines, columns) if path.suffix == ".csv" else map(json.loads, lines):
+                if not isinstance(row, dict) or list(row) != columns or row["model"] != digest:
+                    raise ValueError
+                yield row
+    except (ValueError, csv.Error):
+        fail(f"{path} was not written with this model; name another file: OUT=…")
 
 
 def _from_csv(lines: Iterator[str], columns: list[str]) -> Iterator[dict]:
@@ -67,15 +69,14 @@ def _from_csv(lines: Iterator[str], columns: list[str]) -> Iterator[dict]:
 
 
 def to_parquet(path: Path, columns: list[str], output: Path) -> None:
-    """Write the table as a Parquet file, which can't grow row by row."""
-    import pyarrow
-    from pyarrow import parquet
+    """Write the CSV table as a Parquet file, which can't grow row by row."""
+    from pyarrow import csv, parquet
 
-    schema = pyarrow.schema([(name, FIXED.get(name, "float32")) for name in columns])
-    rows = read(path, columns)
-    with atomic(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
-        while batch := list(islice(rows, 10_000)):
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+    types = csv.ConvertOptions(column_types={name: FIXED.get(name, "float32") for name in columns})
+    batches = csv.open_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=types)
+    with atomic(output) as temporary, parquet.ParquetWriter(temporary, batches.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def summarize(rows: Iterable[dict], title: str) -> bool:
