@@ -3,8 +3,7 @@
     python scripts/evaluate.py --index data/clothing/index.csv --model artifacts/model.tflite \
         --output artifacts/report/report.html --extra data/worn/index.csv
 
-writes metrics.json and the charts beside the page, then the page. It prints the figures and the path of the page.
-The validation photos of the extra index are measured as one more split, which is named after its folder: worn.
+writes the page, and beside it metrics.json and the charts.
 """
 import argparse
 import json
@@ -16,19 +15,17 @@ from tqdm import tqdm
 
 from common import atomic, fail
 from labelling.run import label_on_all_cores, load_model
-from training.index import SPLITS, Photo, read_index
+from training.index import Photo, read_index
 from training.photos import check_same_labels
 
 
 def read_photos(index: Path, extra: Path | None) -> list[Photo]:
-    """The photos of an index, and the validation photos of a further one as a split named after its folder."""
+    """The photos of an index, and the validation photos of a further one as a split of their own: worn validation."""
     photos = read_index(index)
     if not any(photo.split == "test" for photo in photos):
         fail(f"{index} lists no test photos, so the model can't be measured; add a test split to the photos")
     if extra:
-        name = extra.resolve().parent.name
-        if name in SPLITS:
-            fail(f"the folder of {extra} must not be named {name}, as a split of the photos has that name")
+        name = f"{extra.resolve().parent.name} validation"
         photos += [photo._replace(split=name) for photo in read_index(extra) if photo.split == "validation"]
     return photos
 
@@ -65,7 +62,7 @@ def main() -> None:
     with atomic(args.output) as temporary:
         temporary.write_text(page.render(measured, groups, model.record.get("history"), folder), encoding="utf-8")
     for split, row in measured["splits"].items():
-        print(f"{split:10} {page.percent(row['accuracy'])} of {row['photos']} photos correct (95 % interval "
+        print(f"{split:15} {page.percent(row['accuracy'])} of {row['photos']} photos correct (95 % interval "
               f"{page.interval(row)}), loss {row['loss']:.3f}, ECE {page.percent(row['ece'])}")
     if not measured["same_data"]:
         print(page.WARNING)

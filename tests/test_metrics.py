@@ -29,21 +29,13 @@ def test_the_accuracy_interval_matches_table_1_of_newcombe_1998(correct, total, 
     assert summarize(probabilities, targets)["accuracy_interval"] == pytest.approx((low, high), abs=5e-5)
 
 
-def test_values_of_each_label_match_those_by_hand():
-    probabilities, targets = predictions((0, 0), (0, 0), (0, 1), (1, 1), (1, 2), (2, 2))
-    assert figures.per_label(["a", "b", "c"], probabilities, targets) == {
-        "a": {"precision": 1, "recall": pytest.approx(2 / 3), "f1": pytest.approx(4 / 5), "support": 3},
-        "b": {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "support": 2},
-        "c": {"precision": 1 / 2, "recall": 1, "f1": pytest.approx(2 / 3), "support": 1}}
-    assert summarize(probabilities, targets)["macro_f1"] == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
-
-
-@pytest.mark.parametrize("predicted, f1_of_c, macro_f1", [(1, None, 1), (2, 0, 1 / 2)], ids=["absent", "predicted"])
-def test_macro_f1_is_the_mean_over_the_labels_that_have_photos(predicted, f1_of_c, macro_f1):
-    probabilities, targets = predictions((0, 0), (1, predicted))
-    label = figures.per_label(["a", "b", "c"], probabilities, targets)["c"]
-    assert (label["f1"], label["recall"], label["support"]) == (f1_of_c, None, 0)
-    assert summarize(probabilities, targets)["macro_f1"] == macro_f1
+@pytest.mark.parametrize("pairs, expected", [
+    ([(0, 0), (0, 0), (0, 1), (1, 1), (1, 2), (2, 2)], (4 / 5 + 1 / 2 + 2 / 3) / 3),
+    ([(0, 0), (1, 1)], 1),
+    ([(0, 0), (1, 2)], 1 / 2),
+], ids=["by hand", "a label is absent", "an absent label is predicted"])
+def test_macro_f1_is_the_mean_over_the_labels_that_have_photos(pairs, expected):
+    assert summarize(*predictions(*pairs))["macro_f1"] == pytest.approx(expected)
 
 
 def test_log_loss_is_the_mean_negative_log_and_finite_at_zero():
@@ -62,8 +54,11 @@ def test_the_best_temperature_undoes_a_scaling_of_the_logits():
     assert loss == pytest.approx(calibrate(logits, targets)[1], rel=1e-3)
 
 
-def two_labels(confidences):
-    return np.array([[confidence, 1 - confidence] for confidence in confidences])
+def with_confidences(confidences, correct: int) -> dict:
+    """The figures of photos with these confidences, the first `correct` of which are labelled correctly."""
+    wrong = np.arange(len(confidences)) >= correct
+    probabilities = np.array([[confidence, 1 - confidence] for confidence in confidences])
+    return summarize(probabilities, wrong.astype(int))
 
 
 @pytest.mark.parametrize("confidences, correct, expected", [
@@ -75,12 +70,9 @@ def two_labels(confidences):
     ([0.7] + [0.72], 1, abs(0.5 - 0.71)),  # one bin: its mean confidence counts
 ])
 def test_calibration_error_matches_that_by_hand(confidences, correct, expected):
-    targets = np.array([0] * correct + [1] * (len(confidences) - correct))
-    assert figures.ece(two_labels(confidences), targets) == pytest.approx(expected)
+    assert with_confidences(confidences, correct)["ece"] == pytest.approx(expected)
 
 
 def test_calibration_bins_have_equal_width_and_include_their_upper_edge():
-    bins = figures.calibration(two_labels([0.75, 0.76, 1.0, 0.5]), np.array([0, 1, 0, 0]), bins=4)
-    assert [row["count"] for row in bins] == [0, 1, 1, 2]
-    assert [row["accuracy"] for row in bins] == [None, 1, 1, 0.5]
-    assert bins[3]["confidence"] == pytest.approx(0.88)
+    calibration = with_confidences([0.61, 1.0, 0.6, 0.94, 0.93], correct=3)["calibration"]
+    assert calibration == {"photos": [0] * 8 + [1, 1, 0, 0, 0, 1, 2], "correct": [0] * 8 + [1, 1, 0, 0, 0, 0, 1]}

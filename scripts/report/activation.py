@@ -10,9 +10,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from PIL import Image
 
-RED = 230, 60, 20
-OPACITY = 0.75  # of the colour where the map is highest
-
 
 def activation_maps(model: Path) -> Callable[[np.ndarray], np.ndarray]:
     """A function that maps a photo, uint8 [height, width, 3], to its maps, float32 [rows, columns, labels].
@@ -34,8 +31,7 @@ def activation_maps(model: Path) -> Callable[[np.ndarray], np.ndarray]:
         interpreter.set_tensor(source, photo[np.newaxis])
         interpreter.invoke()
         values = interpreter.get_tensor(features)[0].astype(np.float32)
-        if scale:  # 0 in a float network
-            values = (values - zero_point) * scale
+        values = (values - zero_point) * (scale or 1)  # 0 in a float network
         kernel, *bias = [interpreter.get_tensor(tensor) for tensor in dense["inputs"][1:] if tensor >= 0]
         return values @ kernel.T + sum(bias)  # a bias is optional
 
@@ -43,12 +39,11 @@ def activation_maps(model: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def overlay(photo: np.ndarray, label_map: np.ndarray) -> np.ndarray:
-    """Colour the parts of a photo that speak for a label; the rest turns grey.
+    """Colour the parts of a photo that speak for a label in red; the rest turns grey.
 
     photo: uint8 [height, width, 3]; label_map: float32 [rows, columns], stretched over the whole photo.
     """
     size = photo.shape[1], photo.shape[0]
     stretched = np.array(Image.fromarray(label_map).resize(size, Image.Resampling.BICUBIC))
-    opacity = OPACITY * np.clip(stretched / max(stretched.max(), 1e-9), 0, 1)[..., np.newaxis]
-    grey = photo.mean(axis=2, keepdims=True)
-    return (grey * (1 - opacity) + np.array(RED) * opacity).round().astype(np.uint8)
+    opacity = 0.75 * np.clip(stretched / max(stretched.max(), 1e-9), 0, 1)[..., np.newaxis]
+    return (photo.mean(axis=2, keepdims=True) * (1 - opacity) + (230, 60, 20) * opacity).round().astype(np.uint8)

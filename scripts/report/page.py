@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jinja2
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 WARNING = ("Warning: the model was trained with other photos than these (the digests differ), so it may have been "
@@ -19,7 +20,7 @@ def render(figures: dict, tiles: dict[str, list[dict]], history: list[dict], fol
     history: "loss", "accuracy", "val_loss" and "val_accuracy" of each epoch; empty if only the head was trained
     """
     calibration, training = folder / "calibration.png", folder / "curves.png"
-    reliability(figures["calibration"]).savefig(calibration, dpi=160)
+    reliability(**figures["splits"]["test"]["calibration"]).savefig(calibration, dpi=160)
     training.unlink(missing_ok=True)  # by an earlier report
     if history:
         curves(history).savefig(training, dpi=160)
@@ -56,13 +57,13 @@ def curves(history: list[dict]) -> Figure:
     return figure
 
 
-def reliability(bins: list[dict]) -> Figure:
+def reliability(photos: list[int], correct: list[int]) -> Figure:
     """Accuracy in each bin of confidence, with its number of photos, beside the line of perfect calibration."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
-    centres = [(number + 0.5) / len(bins) for number in range(len(bins))]
-    bars = axes.bar(centres, [row["accuracy"] or 0 for row in bins], width=0.9 / len(bins), label="model")
-    axes.bar_label(bars, [row["count"] or "" for row in bins], fontsize=8)
+    centres = (np.arange(len(photos)) + 0.5) / len(photos)
+    bars = axes.bar(centres, np.divide(correct, np.maximum(photos, 1)), width=0.9 / len(photos), label="model")
+    axes.bar_label(bars, [count or "" for count in photos], fontsize=8)
     axes.plot((0, 1), (0, 1), "C1--", label="perfect calibration")
     axes.legend(frameon=False, loc="upper left")
     axes.set(xlabel="Confidence (probability of the top label)", ylabel="Accuracy", xlim=(0, 1))

@@ -11,8 +11,6 @@ from serving import Model, preprocess
 from training.augmentation import augment
 from training.index import Photo
 
-PREDICTIONS, MISTAKES, UNFAMILIAR, SUSPECTS, COPIES = 12, 18, 10, 20, 10  # the largest number of each
-
 
 def tile(image: np.ndarray, title: str, note: str = "", path: str = "", kind: str = "") -> dict:
     """A photo, uint8 [height, width, 3], as a JPEG file with its caption.
@@ -47,7 +45,7 @@ def choose(model_path: Path, model: Model, photos: list[Photo], probabilities: n
 
     def unfamiliar(rows: list[int]) -> list[dict]:
         return [tile(image(row), photos[row].label, f"familiarity {familiarity[row]:.2f}", photos[row].path)
-                for row in sorted(rows, key=lambda row: familiarity[row])[:UNFAMILIAR]]
+                for row in sorted(rows, key=lambda row: familiarity[row])[:10]]
 
     train, test = ([row for row, photo in enumerate(photos) if photo.split == split] for split in ("train", "test"))
     mistakes = [row for row in test if model.labels[predicted[row]] != photos[row].label]
@@ -55,13 +53,13 @@ def choose(model_path: Path, model: Model, photos: list[Photo], probabilities: n
     # The record may have another machine's paths, so <split>/<label>/<file name> tells which photo it means.
     row_of = {photos[row].path.parts[-3:]: row for row in train}
     suspects = [(row_of.get(Path(entry["path"]).parts[-3:]), entry) for entry in model.record.get("suspects", [])]
-    copies = augment(np.stack([image((train or test)[0])] * COPIES), 0).numpy().round().astype(np.uint8)
+    copies = augment(np.stack([image((train or test)[0])] * 10), 0).numpy().round().astype(np.uint8)
     return {
         "samples": [tile(image(row), label) for label, row in sorted(sample.items())],
-        "predictions": [prediction(row) for row in random.Random(0).sample(test, min(PREDICTIONS, len(test)))],
-        "mistakes": [prediction(row) for row in sorted(mistakes, key=lambda row: -confidence[row])[:MISTAKES]],
+        "predictions": [prediction(row) for row in random.Random(0).sample(test, min(12, len(test)))],
+        "mistakes": [prediction(row) for row in sorted(mistakes, key=lambda row: -confidence[row])[:18]],
         "unfamiliar_test": unfamiliar(test),
         "unfamiliar_train": unfamiliar(train),
         "suspects": [tile(image(row), f"labelled {entry['label']}", f"looks like {entry['suggested']}",
-                          photos[row].path) for row, entry in suspects if row is not None][:SUSPECTS],
+                          photos[row].path) for row, entry in suspects if row is not None][:20],
         "augmented": [tile(copy, f"copy {number}") for number, copy in enumerate(copies, 1)]}
