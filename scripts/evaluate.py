@@ -65,7 +65,7 @@ def main() -> None:
         print(f"{split:15} {page.percent(row['accuracy'])} of {row['photos']} photos correct (95 % interval "
               f"{page.interval(row)}), loss {row['loss']:.3f}, ECE {page.percent(row['ece'])}")
     if not measured["same_data"]:
-        print(page.WARNING)
+        print("Warning: the model was trained with other photos than these, perhaps on some of these test photos.")
     print(f"{args.output} ({args.output.stat().st_size / 1e6:.1f} MB); metrics.json and the charts are beside it")
 
 

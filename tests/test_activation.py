@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import colour_model
-from report.activation import activation_maps, overlay
+from report.tiles import activation_maps, overlay
 from serving import Network
 from training.head import build_classifier, with_familiarity
 from training.tflite import to_tflite

@@ -52,7 +52,7 @@ def summarize(probabilities: np.ndarray, targets: np.ndarray, familiar: np.ndarr
             "accuracy_interval": list(interval),
             "macro_f1": f1_score(targets, predicted, labels=np.unique(targets), average="macro"),
             "loss": log_loss(targets, probabilities, labels=range(probabilities.shape[1])),
-            "ece": np.abs(np.bincount(bin_of, correct - confidence)).sum() / len(targets),
+            "ece": np.abs(np.bincount(bin_of, correct - confidence.astype(float))).sum() / len(targets),
             "calibration": {"photos": np.bincount(bin_of, minlength=BINS).tolist(),
                             "correct": np.bincount(bin_of[correct], minlength=BINS).tolist()},
             "familiar": familiar.mean(),

@@ -4,14 +4,8 @@ import json
 from pathlib import Path
 
 import jinja2
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-
-WARNING = ("Warning: the model was trained with other photos than these (the digests differ), so it may have been "
-           "trained on photos that are in 'test' here.")
-matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-                            "axes.grid.axis": "y", "axes.axisbelow": True, "grid.alpha": 0.25})
 
 
 def render(figures: dict, tiles: dict[str, list[dict]], history: list[dict], folder: Path) -> str:
@@ -30,7 +24,7 @@ def render(figures: dict, tiles: dict[str, list[dict]], history: list[dict], fol
     environment.filters.update(percent=percent, interval=interval, zip=zip,
                                base64=lambda data: base64.b64encode(data).decode())
     return environment.get_template("page.html").render(
-        figures=figures, tiles=tiles, warning=WARNING, record=json.dumps(figures["record"], indent=1),
+        figures=figures, tiles=tiles, record=json.dumps(figures["record"], indent=1),
         calibration=calibration.read_bytes(), curves=training.read_bytes() if history else None)
 
 

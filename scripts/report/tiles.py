@@ -1,12 +1,13 @@
-"""The photos that the report shows, with their captions."""
+"""The photos that the report shows, with their captions and activation maps."""
 import io
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from PIL import Image
 
-from report.activation import activation_maps, overlay
 from serving import Model, preprocess
 from training.augmentation import augment
 from training.index import Photo
@@ -63,3 +64,42 @@ def choose(model_path: Path, model: Model, photos: list[Photo], probabilities: n
         "suspects": [tile(image(row), f"labelled {entry['label']}", f"looks like {entry['suggested']}",
                           photos[row].path) for row, entry in suspects if row is not None][:20],
         "augmented": [tile(copy, f"copy {number}") for number, copy in enumerate(copies, 1)]}
+
+
+def activation_maps(model: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that tells which parts of a photo speak for each label: its class activation maps.
+
+    It takes a photo, uint8 [height, width, 3], and returns its maps, float32 [rows, columns, labels]. The network ends
+    in average pooling and a dense layer, so the mean of a map is the logit of its label; an int8 file rounds the mean.
+    Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016.
+    """
+    # The default delegate would not keep the features from which the maps are computed.
+    interpreter = Interpreter(str(model), experimental_preserve_all_tensors=True,
+                              experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    interpreter.allocate_tensors()
+    operators = interpreter._get_ops_details()
+    pooling = max(operator["index"] for operator in operators if operator["op_name"] == "MEAN")
+    dense = next(operator for operator in operators[pooling:] if operator["op_name"] == "FULLY_CONNECTED")
+    features = operators[pooling]["inputs"][0]
+    scale, zero_point = interpreter._get_tensor_details(features, 0)["quantization"]
+
+    def run(photo: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], photo[np.newaxis])
+        interpreter.invoke()
+        values = interpreter.get_tensor(features)[0].astype(np.float32)
+        values = (values - zero_point) * (scale or 1)  # 0 in a float network
+        kernel, *bias = [interpreter.get_tensor(tensor) for tensor in dense["inputs"][1:] if tensor >= 0]
+        return values @ kernel.T + sum(bias)  # a bias is optional
+
+    return run
+
+
+def overlay(photo: np.ndarray, label_map: np.ndarray) -> np.ndarray:
+    """Colour the parts of a photo that speak for a label in red; the rest turns grey.
+
+    photo: uint8 [height, width, 3]; label_map: float32 [rows, columns], stretched over the whole photo.
+    """
+    size = photo.shape[1], photo.shape[0]
+    stretched = np.array(Image.fromarray(label_map).resize(size, Image.Resampling.BICUBIC))
+    opacity = 0.75 * np.clip(stretched / max(stretched.max(), 1e-9), 0, 1)[..., np.newaxis]
+    return (photo.mean(axis=2, keepdims=True) * (1 - opacity) + (230, 60, 20) * opacity).round().astype(np.uint8)
