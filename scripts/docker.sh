@@ -21,10 +21,8 @@ explain() {
     *"Is the docker daemon running"* | *"failed to connect to the docker API"*)
       fail "no Docker engine answers; start Docker Desktop or: sudo systemctl start docker" ;;
     *"no space left on device"*) fail "the engine's disk is full; docker system prune frees some" ;;
-    *"port is already allocated"* | *"address already in use"*)
-      fail "port $PORT is taken; choose another: PORT=8081" ;;
-    *"in use by container"*)
-      fail "the container named $CONTAINER is not ours; choose another: CONTAINER=clothes" ;;
+    *"port is already allocated"* | *"address already in use"*) fail "port $PORT is taken; choose PORT=8081" ;;
+    *"in use by container"*) fail "the container named $CONTAINER is not ours; choose CONTAINER=clothes" ;;
     *) fail "docker failed; its message is above" ;;
   esac
 }
@@ -91,7 +89,4 @@ run() {
 }
 
 command -v docker >/dev/null || fail "there is no docker command; install Docker: https://docs.docker.com/get-docker/"
-case ${1-} in
-  build | run | stop) "$@" ;;
-  *) fail "usage: docker.sh build IID | run IID | stop" ;;
-esac
+"$@"
