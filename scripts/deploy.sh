@@ -49,21 +49,18 @@ print(json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json")).get("datase
   python3 scripts/aws/costs.py ${before+"${before[@]}"} "${parameters[@]}"
 }
 
-# Show the change set that a deployment would apply. The image's id stands for its digest, known after the push.
-plan() {
-  local changes
+connect
+prepare
+if [[ ${1-} == --plan ]]; then  # show the change set; the image's id stands for its digest, known after the push
   update "ImageUri=${uri:-$STACK@$id}" "Live=${live:-1}" "${parameters[@]}" --no-execute-changeset | tee "$tmp/plan"
-  changes=$(grep -o 'arn:[^ ]*' "$tmp/plan") || return 0
+  changes=$(grep -o 'arn:[^ ]*' "$tmp/plan") || exit 0  # none
   aws cloudformation describe-change-set --stack-name "$STACK" --change-set-name "$changes" --output table \
     --query 'Changes[].ResourceChange.[Action, LogicalResourceId, ResourceType, Replacement]'
   aws cloudformation delete-change-set --stack-name "$STACK" --change-set-name "$changes"
   if [[ ! $status ]]; then aws cloudformation delete-stack --stack-name "$STACK"; fi  # an empty one, made to plan in
   echo "Nothing was changed."
-}
-
-connect
-prepare
-if [[ ${1-} == --plan ]]; then plan; exit; fi
+  exit
+fi
 if [[ ! $repository ]]; then
   update ImageUri= "${parameters[@]}"
   repository=$(value .RepositoryUri)

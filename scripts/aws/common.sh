@@ -4,10 +4,9 @@
 set -euo pipefail
 
 STACK=${STACK:-clothes}
-if [[ ! ${AWS-} ]]; then  # an installed client if it is version 2, which AWS maintains; else the pinned version 1
-  AWS=.venv/aws/bin/aws
-  if [[ $(command aws --version 2>&1) == aws-cli/2.* ]]; then AWS=$(type -P aws); fi
-fi
+# The installed client if it is version 2, which AWS maintains; else the pinned version 1.
+if [[ ! ${AWS-} && $(command aws --version 2>&1) == aws-cli/2.* ]]; then AWS=$(type -P aws); fi
+AWS=${AWS:-.venv/aws/bin/aws}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT  # also if the command that Ctrl-C interrupts ends well nevertheless

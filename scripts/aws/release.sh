@@ -1,10 +1,8 @@
 # The steps of deploy.sh around a version of the function: check, warm-up, clean-up. To be sourced by it.
 # shellcheck shell=bash disable=SC2154  # variables of deploy.sh
-KEEP=3         # older versions kept to roll back to, with their images
-LIMIT_MS=2000  # longest time that a warm version may take for the photo of the check
 
 # Ask the version about PHOTO, cold and then warm. Fails on an error, on another label than the photo's (unless the
-# model does not know that label), and if the second answer takes longer than LIMIT_MS.
+# model does not know that label), and if the second answer takes longer than 2 s.
 check() {
   local answer label log='' ms
   label=$(basename "$(dirname "$PHOTO")")
@@ -16,7 +14,7 @@ check() {
   answer=$(<"$tmp/answer") ms=${log##*$'\tDuration: '} ms=${ms%%[!0-9]*}
   printf '%-8s %s\n' Check "version $version says of $PHOTO: $answer ($ms ms)"
   [[ $answer == '{"'* && $answer != '{"error'* ]] || { echo "$log"; return 1; }
-  [[ $answer == "{\"$label\":"* || $answer != *"\"$label\":"* ]] && ((ms <= LIMIT_MS))
+  [[ $answer == "{\"$label\":"* || $answer != *"\"$label\":"* ]] && ((ms <= 2000))
 }
 
 # Start a few instances of what serves: the first starts of a new image are the slowest. A new URL may take a minute.
@@ -26,13 +24,12 @@ warm() {
     "Version $version passed its check and serves, but $url does not answer. See make logs, or: make rollback"
 }
 
-# Delete the versions other than the given one and the KEEP newest up to the one that was live before (those between
+# Delete the versions other than the given one and the three newest up to the one that was live before (those between
 # failed or were rolled back from), and the images that no version uses any more.
 tidy() {
   local all image kept used='' version
   all=$(versions "$function")
-  kept=$(awk -v live="${live:-0}" '$1 <= live' <<<"$all" | tail -n "$KEEP")
-  kept=" ${kept//$'\n'/ } $1 \$LATEST "
+  kept=" $(awk -v live="${live:-0}" '$1 <= live' <<<"$all" | tail -n 3 | tr '\n' ' ') $1 \$LATEST "
   for version in $all "\$LATEST"; do
     if [[ $kept == *" $version "* ]]; then
       used+=$(aws lambda get-function --function-name "$function" --qualifier "$version" --query Code.ImageUri)

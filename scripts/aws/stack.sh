@@ -43,8 +43,5 @@ undeploy() {
   echo "The stack $STACK is gone."
 }
 
-case ${1-} in
-  status | logs | rollback | undeploy) connect ;;
-  *) die "usage: stack.sh status|logs|rollback|undeploy" ;;
-esac
+connect
 if [[ $status ]]; then "$1"; else echo "There is no stack $STACK in account $account, region $AWS_DEFAULT_REGION."; fi
