@@ -89,4 +89,5 @@ run() {
 }
 
 command -v docker >/dev/null || fail "there is no docker command; install Docker: https://docs.docker.com/get-docker/"
+[[ ${1-} == @(build|run|stop) ]] || fail "usage: docker.sh build IID | run IID | stop"
 "$@"

@@ -43,5 +43,6 @@ undeploy() {
   echo "The stack $STACK is gone."
 }
 
+[[ ${1-} == @(status|logs|rollback|undeploy) ]] || die "usage: stack.sh status|logs|rollback|undeploy"
 connect
 if [[ $status ]]; then "$1"; else echo "There is no stack $STACK in account $account, region $AWS_DEFAULT_REGION."; fi
