@@ -1,7 +1,4 @@
-"""Prepare the files of the image in its build stage (see Dockerfile): small, byte-compiled, reproducible.
-
-    python3 install.py packages      /build/wheels -> /build/packages, without what serving never loads
-    python3 install.py code model    /build/code and /build/model, ready to be copied
+"""Prepare folders of the image in its build stage (see Dockerfile): small, byte-compiled, reproducible.
 
 Uses the standard library only: Amazon Linux's minimal images do not even have `find`.
 """
@@ -28,27 +25,21 @@ UNUSED = """
 
 
 def install_packages(folder: Path) -> None:
-    """Install the wheels into a folder, offline, then delete the UNUSED files."""
     wheels = BUILD / "wheels"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir",
-                    "--root-user-action=ignore", "--no-index", "--find-links", wheels, "--no-deps", "--require-hashes",
-                    "--no-compile", "--target", folder, "-r", wheels / "requirements.txt"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--no-index",
+                    "--find-links", wheels, "--no-deps", "--require-hashes", "--no-compile", "--target", folder,
+                    "-r", wheels / "requirements.txt"], check=True)
     for pattern in UNUSED:
         for path in list(folder.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def finish(root: Path) -> None:
-    """Byte-compile, make readable for everyone and set the dates, so that equal input gives an equal layer."""
+for name in sys.argv[1:]:
+    root = BUILD / name
+    if name == "packages":
+        install_packages(root / "var/task")
     compileall.compile_dir(root, quiet=1, stripdir=root, prependdir="/",
                            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    for path in root.rglob("*"):
+    for path in root.rglob("*"):  # readable for everyone, and equal input gives an equal layer
         os.chmod(path, 0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         os.utime(path, (DATE, DATE))
-
-
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        if name == "packages":
-            install_packages(BUILD / name / "var/task")
-        finish(BUILD / name)
