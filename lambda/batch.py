@@ -1,7 +1,7 @@
 """The events of S3 Batch Operations: objects of a bucket in, their labels out as result strings.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html describes event and answer.
-A result string is JSON, "model" and the fields of Answer, or "error". scripts/aws/label_bucket.sh collects them.
+A result string is JSON, "model" and the fields of Answer, or "error".
 """
 import json
 import traceback
@@ -11,19 +11,14 @@ import s3
 from classifier import MODEL, Answer, classify
 from request import Images, RequestError
 
-# By the status of the error. S3 repeats a task that failed temporarily, and ends a job if over half of 1,000 or more
-# tasks failed permanently. It reports results of successful tasks only. An image that can't be read must neither end
-# the job nor lose its error, so its task succeeds.
+# By the status of the error. Other tasks succeed, so that their errors are reported: S3 drops the results of failed
+# tasks, and ends a job if over half of 1,000 or more fail permanently.
 RESULT_CODES = {403: "PermanentFailure", 500: "TemporaryFailure", 504: "TemporaryFailure"}
 MAX_RESULT = 1000  # characters of a result string; the least likely labels are left out of a longer one
 
 
-def is_batch(event: object) -> bool:
-    return isinstance(event, dict) and "invocationSchemaVersion" in event
-
-
 def answer(event: dict, record: dict) -> dict:
-    """The answer to an event. An error of an object is part of its result; nothing is raised."""
+    """The answer to an event of version 2.0. An error of an object is part of its result."""
     record["job"] = event.get("job", {}).get("id")
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],
@@ -35,8 +30,7 @@ def answer(event: dict, record: dict) -> dict:
 
 def _result(task: dict, record: dict) -> dict:
     try:
-        bucket = task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2]  # in version 2.0, or 1.0
-        content = s3.read_object(bucket, unquote_plus(task["s3Key"]), task.get("s3VersionId"))
+        content = s3.read_object(task["s3Bucket"], unquote_plus(task["s3Key"]), task.get("s3VersionId"))
         [found] = classify(Images("raw", [content]), record)
     except RequestError as error:
         found = error
