@@ -1,6 +1,4 @@
-"""Log each request as one JSON line on standard output. It also holds the metrics, in CloudWatch's embedded metric
-format (EMF), which needs no client.
-"""
+"""Log each request as one JSON line, with metrics in CloudWatch's embedded metric format (EMF)."""
 import contextlib
 import json
 import os
@@ -9,9 +7,8 @@ from collections.abc import Iterator
 
 NAMESPACE = "ImageClassifier"
 FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
-UNITS = {**dict.fromkeys(["total_ms", "fetch_ms", "decode_ms", "model_ms"], "Milliseconds"),
-         **dict.fromkeys(["images", "client_errors", "server_errors"], "Count"),
-         **dict.fromkeys(["confidence", "familiarity", "confident"], "None")}
+METRICS = ("images", "fetch_ms", "decode_ms", "model_ms", "server_errors",
+           "confidence", "familiarity", "confident")
 
 
 @contextlib.contextmanager
@@ -25,14 +22,14 @@ def timed(record: dict, name: str) -> Iterator[None]:
 
 
 def write(record: dict) -> None:
-    """Print the record of a request; on Lambda with the metrics in UNITS, and the confidence by label."""
+    """Print the record of a request; on Lambda with its METRICS, and the confidence by label."""
     if FUNCTION:
-        status = record["status"]  # 502 and 504 are the fault of a URL
-        record.update(function=FUNCTION, client_errors=int(400 <= status < 500), server_errors=int(status == 500))
-        metrics = [{"Name": name, "Unit": unit} for name, unit in UNITS.items() if record.get(name, []) != []]
+        server_errors = int(record["status"] == 500)  # 502 and 504 are the fault of a URL
+        record.update(function=FUNCTION, server_errors=server_errors)
+        metrics = [{"Name": name} for name in METRICS if record.get(name, []) != []]
         directives = [{"Namespace": NAMESPACE, "Dimensions": [["function"]], "Metrics": metrics}]
         if "label" in record:  # the metric's sample count is the number of answers with that label
             directives.append({"Namespace": NAMESPACE, "Dimensions": [["function", "label"]],
-                               "Metrics": [{"Name": "confidence", "Unit": "None"}]})
+                               "Metrics": [{"Name": "confidence"}]})
         record["_aws"] = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": directives}
     print(json.dumps(record), flush=True)

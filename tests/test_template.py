@@ -167,12 +167,12 @@ def test_the_error_alarm_counts_the_functions_own_errors():
     assert failed["Expression"] == "FILL(crashes, 0) + FILL(answers, 0)"
     assert crashes["MetricStat"]["Metric"]["MetricName"] == "Errors"
     metric = answers["MetricStat"]["Metric"]
-    assert metric["Namespace"] == telemetry.NAMESPACE and metric["MetricName"] in telemetry.UNITS
+    assert metric["Namespace"] == telemetry.NAMESPACE and metric["MetricName"] in telemetry.METRICS
 
 
 def test_the_unsure_alarm_watches_whether_answers_reach_both_thresholds():
     alarm = made()["UnsureAlarm"]
-    assert alarm["MetricName"] == "confident" and alarm["MetricName"] in telemetry.UNITS
+    assert alarm["MetricName"] == "confident" and alarm["MetricName"] in telemetry.METRICS
     assert (alarm["ExtendedStatistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
         "p30", "LessThanThreshold", 0.5)
 
@@ -194,7 +194,7 @@ def test_the_dashboard_shows_what_the_function_measures():
             if namespace == telemetry.NAMESPACE:
                 names.add(line[1])
     assert {"images", "model_ms", "decode_ms", "fetch_ms", "confidence", "familiarity", "confident"} == names
-    assert names <= telemetry.UNITS.keys()
+    assert names <= {*telemetry.METRICS}
     assert f"{{{telemetry.NAMESPACE},function,label}}" in body
 
 
