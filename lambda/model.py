@@ -1,8 +1,4 @@
-"""A model file and its interpreter: `model.tflite` holds the network, its labels and its record.
-
-Labels and record are zip entries appended to the network, by the convention of TFLite metadata for associated files:
-`unzip -p model.tflite labels.txt` prints the labels. Needs NumPy and an interpreter.
-"""
+"""A model file, which is a network with its labels and record as zip entries, and its interpreter."""
 import hashlib
 import json
 import os
@@ -17,20 +13,6 @@ except ImportError:
     from tflite_runtime.interpreter import Interpreter
 
 THRESHOLDS = ("confidence_threshold", "familiarity_threshold")
-
-
-def read_record(path: str | os.PathLike) -> dict:
-    """The record inside a model file, with its labels. Raises ValueError, which names the file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            record = {**dict.fromkeys(THRESHOLDS, 0.0), **json.loads(archive.read("metadata.json"))}
-            record["labels"] = archive.read("labels.txt").decode().splitlines()
-        for name in THRESHOLDS:
-            if not (isinstance(record[name], (int, float)) and 0 <= record[name] <= 1):
-                raise ValueError(f"{name} is not a number from 0 to 1")
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a model made by scripts/convert.py ({error})") from None
-    return record
 
 
 class Network:
@@ -56,12 +38,19 @@ class Model(Network):
 
     labels: the names of the classes, in the order of the probabilities.
     record: what convert.py wrote: data, flags, metrics, both thresholds (0.0 if it has none).
-    digest: the first 12 hex digits of the file's SHA-256, by which a result can be traced to its model.
+    digest: the first 12 hex digits of the file's SHA-256.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int = 1):
-        self.record = read_record(path)
-        self.labels = self.record["labels"]
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self.record = {**dict.fromkeys(THRESHOLDS, 0.0), **json.loads(archive.read("metadata.json"))}
+                self.labels = self.record["labels"] = archive.read("labels.txt").decode().splitlines()
+            for name in THRESHOLDS:
+                if not (isinstance(self.record[name], (int, float)) and 0 <= self.record[name] <= 1):
+                    raise ValueError(f"{name} is not a number from 0 to 1")
+        except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a model made by scripts/convert.py ({error})") from None
         self.digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
         super().__init__(path, threads)
         outputs = [output["shape"].tolist() for output in self._interpreter.get_output_details()]

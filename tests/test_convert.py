@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from convert import is_spoilt
-from model import Model, read_record
+from model import Model
 from training.index import read_index, write_index
 from training.record import load_model, save_model
 from training_runs import load, record_of, script, successful
@@ -46,7 +46,7 @@ def test_the_formats_agree_with_keras(photos, converted, trained):
 
 
 def test_a_converted_model_carries_its_record(converted):
-    record = read_record(converted / "int8.tflite")
+    record = Model(converted / "int8.tflite").record
     assert {"created", "dataset", "data_digest", "commit", "backbone", "flags", "quantize", "temperature", "history",
             "suspects", "confidence_threshold", "familiarity_threshold"} <= set(record)
     assert 0 < record["confidence_threshold"] < 1 and record["metrics"]["validation"]["agreement"] >= 0.97
