@@ -1,7 +1,4 @@
-"""The API keys that POST /predict accepts.
-
-The environment variable API_KEYS holds their names and digests, name:SHA-256,... Without it everybody may call.
-"""
+"""The API keys that POST /predict accepts; the variable API_KEYS holds name:SHA-256,..."""
 import hashlib
 import hmac
 import os
@@ -10,12 +7,10 @@ DIGESTS = dict(entry.split(":") for entry in os.environ.get("API_KEYS", "").spli
 
 
 def holder(key: str) -> str | None:
-    """The name that `key` was given to, "anyone" where no key is needed, None for an unknown key.
-
-    Every digest is compared, in constant time, so that the time taken tells nothing about the keys.
-    """
+    """The name that `key` was given to, "anyone" where no key is needed, None for an unknown key."""
     if not DIGESTS:
         return "anyone"
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    # All are compared, in constant time, so that the time taken tells nothing about the keys.
     names = [name for name, expected in DIGESTS.items() if hmac.compare_digest(digest, expected)]
     return names[0] if names else None

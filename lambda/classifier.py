@@ -15,16 +15,10 @@ SECONDS = 8.0  # of processor time, after which the remaining images of a list g
 
 
 class Answer(NamedTuple):
-    """The answer for one image.
-
-    scores: label to probability, highest first; only the `top` ones if that is given.
-    familiarity: from 0 to 1, see Model.predict; familiar: whether it reaches its threshold.
-    confident: whether both the highest probability and the familiarity reach their thresholds.
-    """
-    scores: dict[str, float]
-    familiarity: float
-    familiar: bool
-    confident: bool
+    scores: dict[str, float]  # label to probability, highest first
+    familiarity: float  # from 0 to 1, see Model.predict
+    familiar: bool  # whether that reaches its threshold
+    confident: bool  # whether the highest probability also reaches its threshold
 
 
 def load() -> Model:
@@ -41,20 +35,20 @@ MODEL = load()
 
 
 def classify(images: Images, record: dict, top: int | None = None) -> list[Answer | RequestError | ImageError]:
-    """An answer for each image, or the error that takes its place. Times and sizes go into `record`."""
-    started = time.process_time()
+    """An answer with the `top` labels for each image, or an error. Times and sizes go into `record`."""
+    deadline = time.process_time() + SECONDS
     contents = images.values
     record.update(kind=images.kind, images=len(contents), bytes=0)
     if images.kind == "url":
-        import fetch  # late, as it imports http, ssl and email, which other requests don't need
+        import fetch  # late, as other requests don't need http, ssl and email
         with timed(record, "fetch_ms"):
             contents = fetch.fetch_all(contents)
     answers = []
     for content in contents:
         try:
-            if time.process_time() - started > SECONDS:
-                raise RequestError(413, f"decoding the images before this one took over {SECONDS:.0f} seconds; "
-                                        "send fewer or smaller images in a request")
+            if time.process_time() > deadline:
+                raise RequestError(413, f"the images before this one took over {SECONDS:.0f} seconds; "
+                                        "send fewer or smaller ones")
             answers.append(_answer(content, record, top))
         except (RequestError, ImageError) as error:
             answers.append(error.with_traceback(None))  # the traceback would hold on to what was decoded

@@ -1,7 +1,7 @@
 """Open an image so that no file costs too much memory or time.
 
-Pillow trusts metadata more than a public API can: a few kilobytes can make it allocate gigabytes or compute for
-minutes. The limits are far above what cameras and editors write. tests/hostile.py builds the files that they are for.
+A few kilobytes can make Pillow allocate gigabytes or compute for minutes. The limits are far above what cameras and
+editors write. tests/hostile.py builds the files that they are for.
 """
 import io
 import struct
@@ -13,11 +13,11 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-# Pixels that each format may have. With these limits an image takes at most about 400 MB: progressive JPEGs hold 6
-# bytes per pixel while they are decoded, WEBP holds up to 20, and 16 bits or transparency in the others take 12.
+# With these limits an image takes at most about 400 MB: while they are decoded, progressive JPEGs hold 6 bytes per
+# pixel, WEBP up to 20, and 16 bits or transparency in the others 12.
 MAX_PIXELS = {"JPEG": 52_000_000, "PNG": 25_000_000, "GIF": 25_000_000, "WEBP": 15_000_000, "BMP": 25_000_000}
 MAX_DECODED = 25_000_000  # pixels of a JPEG as it is decoded: a panorama may be too low to be shrunk
-MAX_SCANS = 100  # of a JPEG: progressive ones have about ten, and each is a pass over the whole picture
+MAX_SCANS = 100  # of a JPEG: progressive ones have about ten; each is a pass over all pixels
 MAX_SCANNED = 600_000_000  # scans times pixels
 MAX_COMPRESSED = 16  # texts and colour profiles in a PNG: each may inflate to 1 MB, and then take 4
 MAX_HEADER_READS = 2_000  # Pillow reads headers a few bytes at a time; it joins EXIF segments quadratically
@@ -25,10 +25,7 @@ MAX_READS = 100_000  # the same, with the pixels
 
 
 class ImageError(ValueError):
-    """An image that is refused: a message that users may see, and the HTTP status.
-
-    status: 415 none of the formats, 413 too many pixels, 422 broken, or of a kind that nobody writes.
-    """
+    """An image that is refused: a message that users may see, and the HTTP status, 413, 415 or 422."""
 
     def __init__(self, message: str, status: int = 422):
         super().__init__(message)

@@ -1,9 +1,5 @@
-"""The API on AWS Lambda: photos in, probabilities of their labels out. README.md describes it.
-
-Environment: MODEL_PATH, CORS_ORIGIN, S3_BUCKETS, API_KEYS.
-"""
+"""The API on AWS Lambda: photos in, probabilities of their labels out. README.md describes it."""
 import base64
-import functools
 import hashlib
 import json
 import os
@@ -45,7 +41,7 @@ def lambda_handler(event: object, context: object = None) -> object:
         try:
             if is_proxy(event):
                 response = route(parse(event), record)
-            elif batch.is_batch(event):
+            elif isinstance(event, dict) and "invocationSchemaVersion" in event:
                 response = Response(200, batch.answer(event, record))
             else:
                 response = answer(images_in(event), None, record)
@@ -70,9 +66,8 @@ def route(request: Request, record: dict) -> Response:
     record["route"] = f"{request.method} {request.path}"[:200]
     if request.path != "/predict" and request.path not in PAGES:
         raise RequestError(404, f"there is nothing at this path; there is {', '.join(PAGES)}, /predict")
-    methods = ["POST", "OPTIONS"] if request.path == "/predict" else ["GET", "HEAD", "OPTIONS"]
-    allowed = ", ".join(methods)
-    if request.method not in methods:
+    allowed = "POST, OPTIONS" if request.path == "/predict" else "GET, HEAD, OPTIONS"
+    if request.method not in allowed.split(", "):
         return Response(405, {"error": f"this path takes {allowed}"}, {"Allow": allowed})
     if request.method == "OPTIONS":
         return Response(204, "", {"Allow": allowed, "Access-Control-Allow-Methods": allowed,
@@ -84,9 +79,8 @@ def route(request: Request, record: dict) -> Response:
     return response._replace(body="") if request.method == "HEAD" else response
 
 
-@functools.cache
 def page() -> Response:
-    """The page to try the API. Its Content-Security-Policy allows its inline script and style by their hashes."""
+    """The page, with a Content-Security-Policy that allows its script and style by their hashes."""
     html = (FOLDER / "index.html").read_text("utf-8")
     policy = ("default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; "
               "form-action 'none'; frame-ancestors 'none'")
@@ -107,12 +101,8 @@ def health() -> Response:
     return Response(200, {"status": "ok", "model": MODEL.digest, **card, "size": MODEL.size, "versions": versions})
 
 
-def description() -> Response:
-    """The API for programs, from which other languages' clients are generated."""
-    return Response(200, (FOLDER / "openapi.json").read_text("utf-8"))
-
-
-PAGES = {"/": page, "/health": health, "/openapi.json": description}
+PAGES = {"/": page, "/health": health,
+         "/openapi.json": lambda: Response(200, (FOLDER / "openapi.json").read_text("utf-8"))}
 
 
 def predict(request: Request, record: dict) -> Response:
@@ -128,7 +118,7 @@ def predict(request: Request, record: dict) -> Response:
 
 
 def answer(images: Images, top: int | None, record: dict) -> Response:
-    """The mapping for a single image, or a list for several; with `top`, only so many labels of each."""
+    """The mapping for a single image, or a list for several; of each, the `top` labels."""
     answers = classify(images, record, top)
     good = [found for found in answers if isinstance(found, Answer)]
     errors = [found for found in answers if not isinstance(found, Answer)]
@@ -137,7 +127,7 @@ def answer(images: Images, top: int | None, record: dict) -> Response:
     labels = [next(iter(found.scores)) for found in good]
     measures = {"confidence": [max(found.scores.values()) for found in good],
                 "familiarity": [found.familiarity for found in good],
-                "confident": [int(found.confident) for found in good],  # numbers, as metrics can't be true or false
+                "confident": [int(found.confident) for found in good],  # metrics are numbers
                 "familiar": [int(found.familiar) for found in good]}
     if images.many:
         record.update(labels=labels, errors=[str(error) for error in errors], **measures)

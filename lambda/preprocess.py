@@ -1,10 +1,4 @@
-"""Image bytes to model input: the one preprocessing of training, calibration, evaluation and serving.
-
-    >>> preprocess("shirt.jpg", (300, 228)).shape
-    (300, 228, 3)
-
-Needs NumPy and Pillow only.
-"""
+"""Image bytes to model input: the one preprocessing of training, calibration, evaluation and serving."""
 import io
 import os
 import struct
@@ -21,18 +15,15 @@ PAD = 127  # the grey that the backbones' normalisation maps to about zero
 UPRIGHT = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
            8: Image.Transpose.ROTATE_90}
-MAX_PROFILE = 1 << 16  # bytes of a colour profile; those of cameras and screens take 0.5 to 20 kB
 
 
 def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
     """Decode an image and fit it into `size` = (height, width), aspect ratio kept, centred on grey.
 
-    Landscape photos (wider than high, and wider than `size`) are centre-cropped to a square, as the garment would
-    become very small with the rest.
+    Landscape photos (wider than high, and wider than `size`) are centre-cropped to a square: garments stay large.
 
     source: the bytes of a file in one of FORMATS, or its path.
-    Returns RGB, uint8 [height, width, 3]: upright by EXIF, in sRGB, transparency over white, first frame of an
-    animation.
+    Returns RGB, uint8 [height, width, 3]: upright, in sRGB, over white, the first frame of an animation.
     Raises ImageError; OSError if a path can't be opened.
     """
     if not isinstance(source, bytes):
@@ -45,7 +36,7 @@ def preprocess(source: bytes | str | os.PathLike, size: tuple[int, int]) -> np.n
         refusal = ImageError("the image has too many pixels; shrink it to at most 25 million", 413)
     except Exception as error:  # Pillow's decoders raise many kinds; each means that these bytes are broken
         refusal = ImageError(f"the image can't be decoded ({error}); is the file complete?")
-    # Raised outside of `except`: there it would hold on to the other error, whose traceback holds the image.
+    # Raised outside of `except`, or it would hold the other error, whose traceback holds the image.
     raise refusal
 
 
@@ -123,7 +114,7 @@ def _rgb(image: Image.Image, fitted: tuple[int, int], frame: tuple[int, int, int
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image if image.mode == "RGBA" else image.convert("RGBA")
-    # Shrunk first (by box, premultiplied), so that a large picture needs no further full-size copy.
+    # Shrunk first (by box, premultiplied), to need no further full-size copy.
     factor = max(1, min(image.width // (2 * fitted[0]), image.height // (2 * fitted[1])))
     image = image.reduce(factor)
     white = Image.new("RGB", image.size, "white")
@@ -134,12 +125,12 @@ def _rgb(image: Image.Image, fitted: tuple[int, int], frame: tuple[int, int, int
 def _srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert from the profile's colours, such as the Display P3 of phones, to sRGB, if that can be done.
 
-    Only profiles of a matrix and curves are converted, as cameras and phones write them. Those with tables or programs
-    (tags A2B, D2B, as printers have) can take any amount of time.
+    Cameras and phones write a matrix and curves, in 0.5 to 20 kB. Tables and programs, as printers have (tags A2B,
+    D2B), can take any amount of time.
     """
     is_plain = profile[12:16] in (b"mntr", b"scnr", b"spac") and profile[16:20] == b"RGB "
     has_tables = b"A2B" in profile or b"D2B" in profile
-    if not is_plain or has_tables or len(profile) > MAX_PROFILE or b"sRGB" in profile.replace(b"\0", b""):
+    if not is_plain or has_tables or len(profile) > 65_536 or b"sRGB" in profile.replace(b"\0", b""):
         return image
     from PIL import ImageCms  # most photos have no profile, or sRGB's
     try:

@@ -1,7 +1,4 @@
-"""Read a proxy event and find the images in it. A malformed event raises RequestError.
-
-The events may come from REST APIs (v1), HTTP APIs and function URLs (v2) or Application Load Balancers.
-"""
+"""Find the images in an event of a REST API (v1), an HTTP API or function URL (v2), or a load balancer."""
 import base64
 import json
 import re
@@ -54,9 +51,7 @@ def parse(event: dict) -> Request:
     http = _dict(context.get("http"))  # of HTTP APIs and function URLs
     path = f"{event.get('rawPath') or event.get('path') or ''}/".removeprefix(f"/{context.get('stage')}/")
     headers, query = _dict(event.get("headers")), _dict(event.get("queryStringParameters"))
-    body = event.get("body") or ""
-    if not isinstance(body, str):
-        raise RequestError(400, "the event's body is not text")
+    body = str(event.get("body") or "")
     if len(body) > MAX_BYTES * (4 / 3 if event.get("isBase64Encoded") else 1):
         raise RequestError(413, f"the body is too large; send at most {MAX_BYTES // 1_000_000} MB")
     return Request(
@@ -123,8 +118,7 @@ def _multipart(body: bytes, parameters: str) -> Images:
     split = [part.partition(b"\r\n\r\n") for part in parts]
     files = [content for head, _, content in split if _is_photo(head)]
     if not 1 <= len(files) <= MAX_IMAGES:
-        raise RequestError(400, f"the form has {len(files)} files; send 1 to {MAX_IMAGES}, such as "
-                                "curl -F image=@photo.jpg")
+        raise RequestError(400, f"the form has {len(files)} files; send 1 to {MAX_IMAGES}")
     return Images("multipart", files, len(files) > 1)
 
 
