@@ -2,8 +2,7 @@
 
     python scripts/draw_data.py --output data/drawn/index.csv
 
-writes 920 JPEGs beside index.csv and prints the table of labels and splits. Colours, shape, pose, light and noise vary;
-the same seed draws the same bytes.
+writes 920 JPEGs beside index.csv. Colours, shape, pose, light and noise vary; the same seed draws the same bytes.
 """
 import argparse
 import cmath

@@ -2,9 +2,8 @@
 
     python scripts/index_folder.py --input ~/photos --output data/own/index.csv
 
-reads FOLDER/<label>/<photo> or FOLDER/{train,validation,test}/<label>/<photo>. If the validation or the test split is
-missing, a tenth of each label's training photos is moved there. Hidden files are skipped. Whatever else in a label's
-folder is left out is listed, and so is every fault. The output ends with the table of labels and splits.
+reads ~/photos/<label>/ or ~/photos/{train,validation,test}/<label>/. Hidden files are skipped. Whatever else is left
+out is listed, and so is every fault.
 """
 import argparse
 import hashlib
@@ -15,10 +14,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from common import PHOTO_SUFFIXES, fail
 from serving import preprocess
-from training.index import SPLITS, Photo, print_table, write_index
-
-HELD_OUT = 0.1  # the share of a label's photos that goes into a missing split
-LAYOUT = "photos must lie in FOLDER/<label>/ or in FOLDER/{train,validation,test}/<label>/"
+from training.index import SPLITS, Photo, write_index
 
 
 def visible(folder: Path) -> list[Path]:
@@ -26,10 +22,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 def find_files(root: Path) -> dict[tuple[str, str], list[Path]]:
-    """{(split, label): what lies in the label's folder}, all in "train" if the tree isn't split.
-
-    Raises OSError if a folder can't be read.
-    """
+    """{(split, label): its files}, all in "train" if the tree isn't split. Raises OSError if a folder can't be read."""
     splits = {path.name: path for path in visible(root) if path.is_dir()}
     if "train" not in splits or not any(path.is_dir() for path in visible(splits["train"])):
         splits = {"train": root}  # not split: a folder `train` that holds photos is a label, like `bus` and `car`
@@ -50,7 +43,7 @@ def examine(file: Photo) -> Photo | str:
 
 
 def hold_out(photos: list[Photo], missing: list[str], seed: int) -> list[Photo]:
-    """Move a share of each label's training photos, at least one, into each of the missing splits.
+    """Move a tenth of each label's training photos, at least one, into each of the missing splits.
 
     Copies of a photo stay together. Photos are ordered by a hash, so that photos added later move few others.
     """
@@ -58,7 +51,7 @@ def hold_out(photos: list[Photo], missing: list[str], seed: int) -> list[Photo]:
     for label in {photo.label for photo in photos}:
         hashes = {photo.sha256 for photo in photos if (photo.split, photo.label) == ("train", label)}
         order = sorted(hashes, key=lambda sha256: hashlib.sha256(f"{seed} {sha256}".encode()).digest())
-        share = max(1, round(HELD_OUT * len(order)))
+        share = max(1, round(len(order) / 10))
         for start, split in enumerate(missing):
             moved |= {("train", sha256): split for sha256 in order[start * share:(start + 1) * share]}
     return [photo._replace(split=moved.get((photo.split, photo.sha256), photo.split)) for photo in photos]
@@ -98,7 +91,7 @@ def main() -> None:
     try:
         tree = find_files(root)
     except OSError as error:
-        fail(f"can't read the folder of photos: {error}; {LAYOUT}")
+        fail(f"can't read the folder of photos: {error}")
 
     files = [Photo(path, label, split, "") for (split, label), paths in tree.items() for path in paths]
     results = thread_map(examine, files, desc="checking photos", disable=None)
@@ -108,9 +101,9 @@ def main() -> None:
     missing = [split for split in SPLITS if split not in {split for split, _ in tree}]
     photos = hold_out([result for result in results if isinstance(result, Photo)], missing, args.seed)
     if faults := find_faults(photos, tree):
-        fail("\n  ".join([f"{root} can't be used for training as it is; nothing was written:", *faults, LAYOUT]))
+        fail("\n  ".join([f"{root} can't be used for training as it is; nothing was written:", *faults,
+                          "photos must lie in FOLDER/<label>/ or in FOLDER/{train,validation,test}/<label>/"]))
     write_index(args.output, photos)
-    print_table(photos, args.output)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
 """The index of photos, index.csv, and the folder of photos beside it: writing and reading both."""
-import contextlib
 import csv
 import fcntl
 import hashlib
 import shutil
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from common import atomic, fail
 
@@ -23,21 +20,19 @@ class Photo(NamedTuple):
     weight: float = 1.0  # in the training loss
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make the block run in one process at a time for each folder; the other processes wait here."""
+def locked(folder: Path) -> TextIO:
+    """A file in `folder` that is open in one process at a time; the other processes wait here until it is closed."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    file = open(folder / ".lock", "w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 def write_photos(index: Path, files: dict[str, bytes], weights: dict[str, float] | None = None) -> None:
-    """Write files, split/label/name.jpg -> bytes, beside `index`, then `index`, and print its table.
+    """Write files, split/label/name.jpg -> bytes, beside `index`, then `index`; `weights` are those of labels, else 1.
 
     Earlier photos are deleted, and the index before them, so an index always stands for whole splits. If the photos are
-    there already, they stay, as another process may be reading them. `weights` holds the weights of labels, if they
-    aren't 1. Ends the script if the folder can't be written.
+    there already, they stay, as another process may be reading them. Ends the script if the folder can't be written.
     """
     folder, photos = index.parent, []
     for name, data in files.items():
@@ -46,8 +41,7 @@ def write_photos(index: Path, files: dict[str, bytes], weights: dict[str, float]
         photos.append(Photo(folder / name, label, split, sha256, weight))
     try:
         with locked(folder):
-            paths = [path for split in SPLITS for path in (folder / split).glob("*/*.jpg")]
-            if {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths} != files:
+            if {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*/*.jpg")} != files:
                 index.unlink(missing_ok=True)
                 for split in SPLITS:
                     shutil.rmtree(folder / split, ignore_errors=True)
@@ -57,17 +51,25 @@ def write_photos(index: Path, files: dict[str, bytes], weights: dict[str, float]
             write_index(index, photos)
     except OSError as error:
         fail(f"can't write the photos: {error}")
-    print_table(photos, index)
 
 
 def write_index(path: Path, photos: list[Photo]) -> None:
-    """Write index.csv, sorted by path. Paths below its folder are written relative to it, others as they are."""
+    """Write index.csv, sorted by path, and print its data digest and how many photos each label has in each split.
+
+    Paths below its folder are written relative to it, others as they are.
+    """
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Photo._fields)
         for photo in sorted(photos, key=lambda photo: str(photo.path)):
             inside = photo.path.is_relative_to(path.parent)
             writer.writerow([photo.path.relative_to(path.parent) if inside else photo.path, *photo[1:]])
+    rows = [(label, [photo.split for photo in photos if photo.label == label])
+            for label in sorted({photo.label for photo in photos})]
+    print(f"{'label':<20}", *(f"{split:>10}" for split in SPLITS))
+    for name, splits in [*rows, ("total", [photo.split for photo in photos])]:
+        print(f"{name:<20}", *(f"{splits.count(split):>10,}" for split in SPLITS))
+    print(f"data digest {data_digest(photos)[:12]}, index {path}")
 
 
 def read_index(path: Path) -> list[Photo]:
@@ -81,10 +83,7 @@ def read_index(path: Path) -> list[Photo]:
 
 
 def read_training_photos(index: Path, extra: Path | None) -> tuple[list[Photo], list[Photo]]:
-    """The photos of an index, and the training photos of a further one.
-
-    Ends the script if a label has no training photos or the further index has other labels.
-    """
+    """The photos of an index, and the training photos of a further one. Ends the script if their labels don't fit."""
     photos = read_index(index)
     labels = {photo.label for photo in photos}
     if len(labels) < 2 or labels != {photo.label for photo in photos if photo.split == "train"}:
@@ -99,14 +98,3 @@ def data_digest(photos: list[Photo]) -> str:
     """SHA-256 of the sorted lines "split/label sha256": equal for the same photos, wherever they lie."""
     lines = sorted(f"{photo.split}/{photo.label} {photo.sha256}\n" for photo in photos)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def print_table(photos: list[Photo], index: Path) -> None:
-    """Print how many photos each label has in each split, the data digest, and where the index is."""
-    rows = [(label, [photo for photo in photos if photo.label == label])
-            for label in sorted({photo.label for photo in photos})]
-    print(f"{'label':<20}", *(f"{split:>10}" for split in SPLITS))
-    for name, group in [*rows, ("total", photos)]:
-        counts = Counter(photo.split for photo in group)
-        print(f"{name:<20}", *(f"{counts[split]:>10,}" for split in SPLITS))
-    print(f"data digest {data_digest(photos)[:12]}, index {index}")
