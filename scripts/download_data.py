@@ -2,9 +2,7 @@
 
     python scripts/download_data.py --mirror ../shared/data --output data/clothing/index.csv
 
-uses the archive in the mirror folder if it is there, otherwise downloads it (105 MB) and keeps it beside index.csv. An
-interrupted download resumes where it stopped, also in the next run. The output is a table of labels and splits, whose
-last row is "total                     3,068        341        372".
+takes the archive from the mirror folder, or downloads it (105 MB). The next run resumes an interrupted download.
 """
 import argparse
 import hashlib
@@ -18,12 +16,11 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from common import fail
+from common import atomic, fail
 from training.index import locked, write_photos
 
 GITHUB = "https://github.com"
-# Clothing dataset (small) by Alexey Grigorev, CC0, at one commit. GitHub doesn't promise that the bytes of its archives
-# stay the same, so their files are verified instead; see unpack().
+# Clothing dataset (small) by Alexey Grigorev, CC0. DIGEST is that of the files, as GitHub may pack them anew.
 REPOSITORY = "alexeygrigorev/clothing-dataset-small"
 COMMIT = "11961516512414bf9f6c150a832cfd21b54a6b54"
 DIGEST = "faaba0be061fdf9b12ea1ed7098f5887abfba28e0e76c2e2a6ec51911fea28d5"
@@ -43,7 +40,7 @@ def fetch(url: str, path: Path, deadline: float) -> None:
         response.raise_for_status()
         mode = "ab" if response.status_code == 206 else "wb"  # 200: the server sends the whole file
         with open(path, mode) as file, tqdm.wrapattr(file, "write", initial=file.tell(), disable=None) as output:
-            for chunk in response.iter_content(1 << 14):
+            for chunk in response.iter_content(1 << 10):  # small, or a slow server would outlast the time limit
                 output.write(chunk)
                 if file.tell() > MAX_BYTES:
                     raise ValueError(f"the download is larger than {MAX_BYTES:,} bytes")
@@ -66,7 +63,7 @@ def download(url: str, path: Path) -> None:
 
 
 def unpack(archive: Path, digest: str) -> dict[str, bytes]:
-    """The files of a .tar.gz by GitHub, path below its one folder -> bytes. Links are left out.
+    """The files of a .tar.gz by GitHub, path below its one folder -> bytes, without links.
 
     Raises ValueError if it is damaged or too large, or if the SHA-256 of the sorted lines "path sha256" isn't `digest`.
     """
@@ -87,40 +84,36 @@ def unpack(archive: Path, digest: str) -> dict[str, bytes]:
     return files
 
 
-def read_archive(repository: str, commit: str, digest: str, mirror: Path, folder: Path) -> dict[str, bytes]:
-    """The files of a repository on GitHub, as unpack() gives them; ends the script if they can't be had.
+def read_archive(description: str, repository: str, commit: str, digest: str) -> tuple[Path, dict[str, bytes]]:
+    """Read the script's flags. Returns the index to write and the files of a GitHub repository, as unpack() gives them.
 
-    Its archive is taken from `mirror`, or else from `folder`, where it is downloaded to and kept.
+    The archive is taken from --mirror, or downloaded and kept beside the index. Ends the script if it can't be had.
     """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--output", type=Path, required=True, help="index.csv; the photos go into its folder")
+    parser.add_argument("--mirror", type=Path, default=Path(), help="folder that may hold the archive")
+    args = parser.parse_args()
     url, name = f"{GITHUB}/{repository}/archive/{commit}.tar.gz", f"{repository.split('/')[1]}-{commit}.tar.gz"
-    archive = mirror / name if (mirror / name).is_file() else folder / name
-    partial = folder / f".{name}.part"
+    mirrored, folder = args.mirror / name, args.output.parent
+    archive = mirrored if mirrored.is_file() else folder / name
     try:
         with locked(folder):
             if not archive.is_file():
                 print(f"downloading {url} (over 100 MB)", flush=True)
-                try:
-                    download(url, partial)
-                    unpack(partial, digest)
-                except ValueError:  # the next run must start again
-                    partial.unlink()
-                    raise
-                os.replace(partial, archive)
-            return unpack(archive, digest)
+                download(url, folder / f".{name}.part")
+                with atomic(archive) as temporary:  # a wrong archive is deleted, so that the next run starts again
+                    os.replace(folder / f".{name}.part", temporary)
+                    unpack(temporary, digest)
+            return args.output, unpack(archive, digest)
     except (OSError, ValueError) as error:
         fail(f"can't get the photos: {error}. Run again, or\n"
-             f"  save {url}\n    as {(mirror / name).absolute()} (DATA_MIRROR=folder names another folder),\n"
-             "  train on your own photos: make model.tflite DATA=folder,\n"
-             "  or train on drawn garments: make model.tflite DATASET=drawn")
+             f"  save {url}\n    as {mirrored.absolute()} (DATA_MIRROR=folder names another folder),\n"
+             "  train on others: make model.tflite DATA=folder (your own) or DATASET=drawn (drawn garments)")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="index.csv; the photos go into its folder")
-    parser.add_argument("--mirror", type=Path, default=Path(), help="folder that may hold the archive")
-    args = parser.parse_args()
-    files = read_archive(REPOSITORY, COMMIT, DIGEST, args.mirror, args.output.parent)
-    write_photos(args.output, {name: data for name, data in files.items() if name.endswith(".jpg")})
+    index, files = read_archive(__doc__.splitlines()[0], REPOSITORY, COMMIT, DIGEST)
+    write_photos(index, {name: data for name, data in files.items() if name.endswith(".jpg")})
 
 
 if __name__ == "__main__":
