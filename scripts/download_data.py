@@ -37,6 +37,8 @@ def fetch(url: str, path: Path, deadline: float) -> None:
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416:  # the file holds too much: the next attempt starts again
             path.write_bytes(b"")
+        if response.status_code == 404:
+            raise ValueError(f"there is nothing at {url}")
         response.raise_for_status()
         mode = "ab" if response.status_code == 206 else "wb"  # 200: the server sends the whole file
         with open(path, mode) as file, tqdm.wrapattr(file, "write", initial=file.tell(), disable=None) as output:

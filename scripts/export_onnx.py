@@ -47,7 +47,7 @@ def main() -> None:
         same += exported.argmax() == tflite.predict(image)[0].argmax()
     agreement = same / len(photos)
     if agreement < 0.97:
-        fail(f"the ONNX network and {args.tflite} agree on only {agreement:.1%} of the validation photos, so it was not "
+        fail(f"the ONNX network and {args.tflite} agree on only {agreement:.1%} of the validation photos; it was not "
              f"written. Was {args.tflite} made from {args.model}? Run make model.tflite")
     with atomic(args.output) as temporary:
         onnx.save(model, temporary)

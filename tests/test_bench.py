@@ -46,7 +46,7 @@ def test_the_reference_gets_pixels_between_0_and_1(monkeypatch):
 
 
 @pytest.mark.parametrize("function, engine, why", [
-    ("plain", "litert", "small.tflite"), ("handler", "litert", "not an image"), ("plain", "absent", "is not installed")])
+    ("plain", "litert", "small.tflite"), ("handler", "litert", "not an image"), ("plain", "absent", "not installed")])
 def test_a_contender_that_is_missing_or_fails_says_why(function, engine, why, folder, monkeypatch):
     monkeypatch.setitem(ENGINES, "absent", ("nowhere", "ai-edge-litert", ".tflite"))
     (folder / "small.jpg").write_text("no photo")

@@ -90,7 +90,8 @@ ELSEWHERE = [
     "http:///127.0.0.1:{port}/", "//127.0.0.1:{port}/", "127.0.0.1:{port}",
     # other schemes
     "file:///etc/passwd", "gopher://127.0.0.1:{port}/_GET", "ftp://127.0.0.1:{port}/", "ftp://public.example:80/",
-    "data:image/png;base64,AAAA", "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock", "s3://", "s3://bucket/key",
+    "data:image/png;base64,AAAA", "jar:http://127.0.0.1:{port}/", "unix:///var/run/docker.sock",
+    "s3://", "s3://bucket/key",
     # no host, or none that a resolver may be asked for
     "http://", "", "http://" + "." * 7900 + "/", "http://" + "a" * 64 + ".example/", "http://a..example/",
     "http://\ud800.example/", "http://\u2024.example/"]

@@ -1,4 +1,4 @@
-"""Prints the stack's parameter ApiKeys with a key added or withdrawn, and the new key: api_keys.py VALUE ADDED WITHDRAWN
+"""Prints the parameter ApiKeys with a key added or withdrawn, and the new key: api_keys.py VALUE ADDED WITHDRAWN
 
     python3 scripts/aws/api_keys.py "ann:<SHA-256>" bob ""     adds a key for Bob; "" ann would withdraw Ann's
 
