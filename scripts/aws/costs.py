@@ -7,7 +7,7 @@ import sys
 
 REQUEST = 0.20  # per million
 GB_SECOND = {"x86_64": 16.6667, "arm64": 13.3334}  # per million
-# A request with 400 x 533 pixels, large model: between 13.4 ms (AMD EPYC) and 21.4 ms (busy Intel Xeon), `make bench`.
+# A request with 400 x 533 pixels, large model: between 13.4 ms (AMD EPYC) and 16.6 ms (Intel Xeon), `make bench`.
 BILLED_MS = 16
 
 
