@@ -15,16 +15,18 @@ from pathlib import Path
 from common import bars, printable
 from labelling.photos import expand, read_lists
 from labelling.run import label, load_model
-from labelling.table import to_row
 
 
-def show(answer: dict) -> None:
-    """Print the answer for a photo for people, or its error on stderr."""
-    image = printable(answer["image"])
+def show(answer: dict, as_json: bool) -> None:
+    """Print the answer for a photo: as a line of JSON, or for people, with an error on stderr."""
+    image, ranked = printable(answer["image"]), sorted(answer.pop("scores", {}).items(), key=lambda score: -score[1])
+    if as_json:
+        labels = {"label": ranked[0][0], "probabilities": dict(ranked)} if ranked else {}
+        print(json.dumps(answer | labels), flush=True)
+        return
     if "error" in answer:
         print(f"{image}: {printable(answer['error'])}", file=sys.stderr, flush=True)
         return
-    ranked = sorted(answer["scores"].items(), key=lambda score: -score[1])
     note = "" if answer["confident"] else " (low confidence)" if answer["familiar"] else " (unfamiliar)"
     print(f"{image}: {printable(ranked[0][0])}{note}\n{bars(ranked[:5])}", flush=True)
 
@@ -33,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", nargs="+", help="a photo, folder, glob, URL, text file of these (.txt), or - (stdin)")
     parser.add_argument("--model", type=Path, required=True, help="model.tflite")
-    parser.add_argument("--json", action="store_true", help="print the rows of scripts/label.py as JSON Lines")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each photo")
     args = parser.parse_args()
     model = load_model(args.model, threads=os.cpu_count())
     sys.stdout.reconfigure(errors="replace")
@@ -43,10 +45,7 @@ def main() -> None:
             for photo in sorted(expand(source)):
                 answer = label(model, photo)
                 failed |= "error" in answer
-                if args.json:
-                    print(json.dumps(to_row(answer)), flush=True)
-                else:
-                    show(answer)
+                show(answer, args.json)
     except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or a reader such as `head` has closed the pipe
         os._exit(130)  # without another attempt to write
     sys.exit(failed)

@@ -60,14 +60,14 @@ def test_each_photo_gets_its_label_and_a_note_if_the_model_is_not_sure(folder):
         "photos/red.jpg: red", "photos/red.jpg: red", "dark.jpg: red (low confidence)"]
 
 
-def test_json_lines_hold_a_row_for_each_photo_and_each_error_of_lists_and_globs(folder):
+def test_json_lines_hold_an_object_for_each_photo_and_each_error_of_lists_and_globs(folder):
     result = predict(folder, "--json", "list.txt", "photos/d*", "dark.jpg")
-    gone, red, grey, dark = sorted(map(json.loads, result.stdout.splitlines()), key=lambda row: not row["error"])
+    gone, red, grey, dark = sorted(map(json.loads, result.stdout.splitlines()), key=lambda row: "error" not in row)
     assert (red["image"], red["label"], red["familiarity"]) == ("photos/red.jpg", "red", pytest.approx(0.99, abs=0.01))
     assert [(row["familiar"], row["confident"]) for row in (red, grey, dark)] == [
         (True, True), (False, False), (True, False)]
-    assert red["probability"] == red["red"] and red["blue"] + red["green"] + red["red"] == pytest.approx(1, abs=1e-5)
-    assert (gone["image"], gone["error"], gone["label"]) == ("gone.jpg", "No such file or directory", "")
+    assert next(iter(red["probabilities"])) == "red" and sum(red["probabilities"].values()) == pytest.approx(1)
+    assert (gone["image"], gone["error"]) == ("gone.jpg", "No such file or directory")
     assert (result.returncode, result.stderr) == (1, "")
 
 
