@@ -93,7 +93,7 @@ class Fetch(threading.Thread):
             try:
                 if scheme == "https":
                     self._socket = _tls().wrap_socket(self._socket, server_hostname=host.rstrip("."))
-                if self.stopped:  # before there was a connection
+                if self.stopped:  # stop() came before there was a connection
                     raise TimeoutError
                 connection = http.client.HTTPConnection(host, port)
                 connection.sock, connection.default_port = self._socket, USUAL_PORT[scheme]

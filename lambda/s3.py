@@ -10,7 +10,7 @@ STATUS = {403: 403, 500: 504, 503: 504}  # by S3's own status, else 502
 def read_object(bucket: str, key: str, version: str | None = None) -> bytes:
     """The object's bytes. RequestError: 403 the bucket is not enabled or S3 denies access, 504 S3 is busy."""
     if not (bucket and key) or bucket not in os.environ.get("S3_BUCKETS", "").replace(" ", "").split(","):
-        raise RequestError(403, "not enabled; send s3://bucket/key with a bucket that the server lists in S3_BUCKETS")
+        raise RequestError(403, "the bucket is not enabled; send s3://bucket/key with one in the server's S3_BUCKETS")
     try:
         client = _client()
     except ImportError:

@@ -21,7 +21,7 @@ from training.photos import check_same_labels, load_split
 from training.record import load_model, read_training_record
 
 MAX_CHANGED, MAX_ACCURACY_LOSS = 0.03, 0.01
-SURE = 0.95  # share of the right answers on validation that are to count as confident, and of all as familiar
+SURE = 0.95  # share of validation that reaches a threshold: correct answers for confidence, all for familiarity
 
 
 def main() -> None:

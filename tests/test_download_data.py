@@ -14,7 +14,7 @@ import pytest
 
 import download_data
 from loopback import http_server, reply
-from training.index import SPLITS
+from training.index import SPLITS, locked
 
 PHOTOS = {f"{split}/{label}/{i}.jpg": Random(f"{split}{label}{i}").randbytes(6000) + bytes(6000)
           for split in SPLITS for label in ("hat", "shoes") for i in range(3)}
@@ -257,8 +257,12 @@ def test_a_failure_leaves_the_photos_of_an_earlier_run(run):
 def test_two_processes_download_once_and_leave_one_whole_folder(run):
     url, ranges = serve(send(ARCHIVE))
     code = f"import download_data as it; it.GITHUB, it.DIGEST = {url!r}, {DIGEST!r}; it.main()"
-    processes = [subprocess.Popen([sys.executable, "-c", code, *run.flags], cwd=Path(download_data.__file__).parent,
-                                  stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    with locked(run.folder):
+        processes = [subprocess.Popen([sys.executable, "-c", code, *run.flags], cwd=Path(download_data.__file__).parent,
+                                      stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        for process in processes:
+            assert "waiting for another process" in process.stderr.readline()
+        assert ranges == []
     for process in processes:
         assert process.wait(60) == 0, process.stderr.read()
     assert len(ranges) == 1

@@ -9,7 +9,7 @@ if [[ ! ${AWS-} && $(command aws --version 2>&1) == aws-cli/2.* ]]; then AWS=$(t
 AWS=${AWS:-.venv/aws/bin/aws}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' INT  # also if the command that Ctrl-C interrupts ends well nevertheless
+trap 'exit 130' INT  # bash would go on after a command that succeeds in spite of Ctrl-C
 
 # The user's own settings of the client must not change what is parsed here.
 export AWS_DEFAULT_OUTPUT=json AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=5

@@ -3,6 +3,7 @@ import csv
 import fcntl
 import hashlib
 import shutil
+import sys
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -24,12 +25,16 @@ def locked(folder: Path) -> TextIO:
     """A file in `folder` that is open in one process at a time; the other processes wait here until it is closed."""
     folder.mkdir(parents=True, exist_ok=True)
     file = open(folder / ".lock", "w")
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"waiting for another process that writes to {folder}", file=sys.stderr)
+        fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
 
 def write_photos(index: Path, files: dict[str, bytes], weights: dict[str, float] | None = None) -> None:
-    """Write files, split/label/name.jpg -> bytes, beside `index`, then `index`; `weights` are those of labels, else 1.
+    """Write files, split/label/name.jpg -> bytes, beside `index`, then `index`. weights: by label, else 1.
 
     Earlier photos are deleted, and the index before them, so an index always stands for whole splits. If the photos are
     there already, they stay, as another process may be reading them. Ends the script if the folder can't be written.
